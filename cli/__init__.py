@@ -1,0 +1,1 @@
+"""The `padinv` command: thin Typer commands that parse, call and print."""

@@ -1,0 +1,1 @@
+"""Objectives, each usable alone."""

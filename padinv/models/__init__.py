@@ -1,0 +1,1 @@
+"""Networks: generator, discriminators, encoders."""

@@ -1,0 +1,1 @@
+"""Training loops, configuration and presets."""

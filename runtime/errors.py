@@ -1,0 +1,54 @@
+"""The exceptions padinv raises on purpose.
+
+The library raises these and nothing is printed; `padinv.cli.main` turns each into one sentence and an exit code.
+A message says what failed and where, what was not done, and how to mend it.
+"""
+
+from __future__ import annotations
+
+
+class PadInvError(Exception):
+    """Base of every error that padinv raises on purpose. Its message is one sentence meant for a person."""
+
+    exit_code = 1
+
+
+class UsageError(PadInvError):
+    """The call itself is wrong: options that exclude each other, a value out of range."""
+
+    exit_code = 2
+
+
+class InputError(PadInvError):
+    """A file that came from outside cannot be used: missing, corrupt, too large, of a foreign kind."""
+
+
+class OutputError(PadInvError):
+    """A result cannot be written where it was asked for."""
+
+
+class BundleError(PadInvError):
+    """A model bundle is incomplete, changed since it was written, or not a bundle."""
+
+
+class BackendError(PadInvError):
+    """The asked backend (onnxruntime, CUDA, TensorRT) is missing or did not come up."""
+
+
+class MismatchError(PadInvError):
+    """Two things that must belong together do not: an inversion of another generator, shapes of another model."""
+
+
+class MissingPackageError(PadInvError):
+    """An optional package is not installed.
+
+    Args:
+        package: the import name that failed.
+        extra: the extra of padinv that brings it.
+        what: what was asked for, as the subject of the sentence.
+    """
+
+    def __init__(self, package: str, extra: str, what: str) -> None:
+        super().__init__(f"{what} needs the package '{package}'; install it with: pip install 'padinv[{extra}]'")
+        self.package = package
+        self.extra = extra

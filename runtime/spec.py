@@ -1,0 +1,130 @@
+"""The geometry of a model, defined once and without torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from padinv.runtime.errors import InputError
+
+MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
+
+
+def ring_length(resolution: int) -> int:
+    """Number of positions in the one-pixel ring around a square map of side `resolution`: 4r + 4."""
+    return 4 * resolution + 4
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything about a generator (and the encoder that fits it) that is not a weight.
+
+    Attributes:
+        resolution: side R of the generated image in pixels, a power of two.
+        channels: feature channels at 4, 8, ..., R; one entry a resolution.
+        z_dim, w_dim: widths of the input noise and of a latent code.
+        mapping_layers: fully connected layers of the mapping network.
+        mapping_lr_mult: learning-rate multiplier baked into the mapping network's weight scale.
+        conv_clamp: activations are clamped to [-conv_clamp, conv_clamp] (256 in NVIDIA ADA files); None: no clamp.
+        demod_eps_scaled: True where the 1e-8 of the demodulation sits on weights scaled by 1/sqrt(fan_in)
+            (rosinality), False where it sits on raw weights (NVIDIA, GenForce).
+        max_pad_res: largest resolution whose padding is replaced; None takes min(32, R/2) (paper section 3.2).
+        template: name of the alignment template of the training pictures ('faces' for the five-landmark template of
+            FairFace-aligned models); None: pictures are taken as they are.
+    """
+
+    resolution: int
+    channels: tuple[int, ...]
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    mapping_lr_mult: float = 0.01
+    conv_clamp: float | None = None
+    demod_eps_scaled: bool = False
+    max_pad_res: int | None = None
+    template: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        r = self.resolution
+        if not (isinstance(r, int) and MIN_RESOLUTION <= r <= MAX_RESOLUTION and r & (r - 1) == 0):
+            raise InputError(f"resolution {r!r} is not a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
+        object.__setattr__(self, "channels", tuple(int(c) for c in self.channels))
+        if len(self.channels) != len(self.resolutions) or min(self.channels, default=0) < 1:
+            raise InputError(f"a {r} px generator has {len(self.resolutions)} channel counts, not {self.channels!r}")
+        if self.max_pad_res is None:
+            object.__setattr__(self, "max_pad_res", min(32, r // 2))
+        elif self.max_pad_res not in (0, *self.resolutions):
+            raise InputError(f"max_pad_res {self.max_pad_res!r} is not 0 or one of {self.resolutions}")
+        if min(self.z_dim, self.w_dim, self.mapping_layers) < 1:
+            raise InputError("z_dim, w_dim and mapping_layers must be at least 1")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """4, 8, ..., R."""
+        return tuple(4 << k for k in range(int(math.log2(self.resolution)) - 1))
+
+    @property
+    def num_layers(self) -> int:
+        """L, the number of latent codes: 2 log2(R) - 2."""
+        return 2 * len(self.resolutions)
+
+    @property
+    def image_size(self) -> int:
+        """S = min(R, 256): side of the encoder's input and of the image the losses see."""
+        return min(self.resolution, 256)
+
+    @property
+    def pad_resolutions(self) -> tuple[int, ...]:
+        """The resolutions whose non-up-sampling 3x3 convolution takes a ring."""
+        assert self.max_pad_res is not None
+        return tuple(r for r in self.resolutions if r <= self.max_pad_res)
+
+    def channels_at(self, resolution: int) -> int:
+        """Feature channels at `resolution`; also C_in of that resolution's padded convolution."""
+        return self.channels[self.resolutions.index(resolution)]
+
+    @property
+    def wp_shape(self) -> tuple[int, int]:
+        """[L, w_dim]."""
+        return (self.num_layers, self.w_dim)
+
+    @property
+    def const_shape(self) -> tuple[int, int, int]:
+        """[C_4, 4, 4]."""
+        return (self.channels[0], 4, 4)
+
+    def ring_shape(self, resolution: int) -> tuple[int, int]:
+        """[C_in, 4r + 4] of `pad_r`."""
+        return (self.channels_at(resolution), ring_length(resolution))
+
+    @property
+    def latent_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Graph name -> shape without the batch axis, in graph order: `wp`, `const`, `pad_4`, `pad_8`, ..."""
+        shapes: dict[str, tuple[int, ...]] = {"wp": self.wp_shape, "const": self.const_shape}
+        shapes.update({f"pad_{r}": self.ring_shape(r) for r in self.pad_resolutions})
+        return shapes
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        value = asdict(self)
+        value["channels"] = list(self.channels)
+        return value
+
+    @classmethod
+    def from_dict(cls, value: Any) -> ModelSpec:
+        """The inverse of `to_dict`.
+
+        Raises:
+            InputError: `value` is not a mapping, lacks a field, or holds one that makes no sense.
+        """
+        if not isinstance(value, dict):
+            raise InputError(f"a model spec is a mapping, not {type(value).__name__}")
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(value) - known):
+            raise InputError(f"the model spec has unknown fields {', '.join(map(repr, unknown))}; update padinv")
+        try:
+            return cls(**{**value, "channels": tuple(value["channels"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the model spec is not usable: {error}") from error
