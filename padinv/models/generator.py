@@ -1,0 +1,115 @@
+"""StyleGAN2's generator with its padding as an input (paper section 3; DESIGN section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from padinv.models.layers import EqualLinear, StyledConv, ToRGB, upsample_image
+from padinv.runtime.errors import MismatchError
+from padinv.runtime.spec import ModelSpec
+
+
+class MappingNetwork(nn.Module):
+    """z [N, z_dim] -> w [N, w_dim]: second-moment normalisation, then fully connected layers with leaky ReLU."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        widths = [spec.z_dim, *[spec.w_dim] * spec.mapping_layers]
+        self.layers = nn.ModuleList(
+            EqualLinear(a, b, lr_mult=spec.mapping_lr_mult, activate=True)
+            for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Generator(nn.Module):
+    """A StyleGAN2 generator whose constant input and convolution padding may be given.
+
+    `w_avg` [w_dim] is the centre of W. `layers[l]` is 3x3 layer l (0 at 4 px; 2k-1 up-sampling to and 2k at 4 * 2^k px);
+    `to_rgb[k]` is the output of 4 * 2^k px.
+    """
+
+    w_avg: Tensor
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.mapping_network = MappingNetwork(spec)
+        self.register_buffer("w_avg", torch.zeros(spec.w_dim))
+        self.const = nn.Parameter(torch.randn(*spec.const_shape))
+        layers, to_rgb = [], []
+        below = spec.channels[0]
+        for resolution, channels in zip(spec.resolutions, spec.channels, strict=True):
+            shared = dict(w_dim=spec.w_dim, conv_clamp=spec.conv_clamp)
+            conv = dict(resolution=resolution, demod_eps_scaled=spec.demod_eps_scaled, **shared)
+            if resolution > 4:
+                layers.append(StyledConv(below, channels, up=True, **conv))
+            layers.append(StyledConv(channels, channels, up=False, **conv))
+            to_rgb.append(ToRGB(channels, **shared))
+            below = channels
+        self.layers = nn.ModuleList(layers)
+        self.to_rgb = nn.ModuleList(to_rgb)
+
+    def mapping(self, z: Tensor, truncation: float = 1.0) -> Tensor:
+        """z [N, z_dim] ~ N(0, 1) -> w [N, w_dim]; `truncation` pulls w towards w_avg: w_avg + t (w - w_avg)."""
+        w = self.mapping_network(z)
+        return w if truncation == 1.0 else self.w_avg.lerp(w, truncation)
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """w [N, w_dim] -> wp [N, L, w_dim], the same code for every layer."""
+        return w.unsqueeze(1).expand(-1, self.spec.num_layers, -1)
+
+    def synthesis(
+        self,
+        wp: Tensor,
+        const: Tensor | None = None,
+        rings: Mapping[int, Tensor] | None = None,
+        noise: str = "const",
+    ) -> Tensor:
+        """Images from latent codes and padding.
+
+        Args:
+            wp: [N, L, w_dim], one latent code a layer.
+            const: [N, C_4, 4, 4] in place of the learned constant; None: the learned one.
+            rings: resolution -> [N, C_r, 4r+4], in place of the zero padding of that resolution's non-up-sampling
+                3x3 convolution; None or a missing resolution: zeros.
+            noise: 'const' (the checkpoint's own), 'random', or 'none'.
+
+        Returns:
+            float [N, 3, R, R] in [-1, 1], not clamped.
+
+        Raises:
+            MismatchError: a shape does not fit `spec`.
+        """
+        spec = self.spec
+        rings = rings or {}
+        if wp.ndim != 3 or wp.shape[1:] != spec.wp_shape:
+            raise MismatchError(f"wp must be [N, {spec.num_layers}, {spec.w_dim}], not {list(wp.shape)}")
+        if unknown := sorted(set(rings) - set(spec.resolutions)):
+            raise MismatchError(f"rings are given for {unknown}, but this generator has {spec.resolutions}")
+        if const is None:
+            const = self.const.unsqueeze(0).expand(wp.shape[0], -1, -1, -1)
+        elif const.shape[1:] != spec.const_shape:
+            raise MismatchError(f"const must be [N, {', '.join(map(str, spec.const_shape))}], not {list(const.shape)}")
+        if noise not in ("const", "random", "none"):
+            raise MismatchError(f"noise is 'const', 'random' or 'none', not {noise!r}")
+
+        x = self.layers[0](const, wp[:, 0], rings.get(4), noise)
+        image = self.to_rgb[0](x, wp[:, 1])
+        for k, resolution in enumerate(spec.resolutions[1:], start=1):
+            x = self.layers[2 * k - 1](x, wp[:, 2 * k - 1], None, noise)
+            x = self.layers[2 * k](x, wp[:, 2 * k], rings.get(resolution), noise)
+            image = upsample_image(image) + self.to_rgb[k](x, wp[:, 2 * k + 1])
+        return image
+
+    def forward(self, z: Tensor, truncation: float = 1.0, noise: str = "const") -> Tensor:
+        """z [N, z_dim] -> images [N, 3, R, R]: mapping and synthesis with the generator's own padding."""
+        return self.synthesis(self.broadcast(self.mapping(z, truncation)), noise=noise)
