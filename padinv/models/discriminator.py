@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -97,9 +98,7 @@ class Discriminator(nn.Module):
         top_down = list(reversed(self.channels))  # R, ..., 8, 4
         rgb_at = top_down if architecture == "skip" else top_down[:1]
         self.from_rgb = nn.ModuleList(EqualConv2d(3, c, 1) for c in rgb_at)
-        self.blocks = nn.ModuleList(
-            DiscriminatorBlock(a, b, architecture, conv_clamp) for a, b in zip(top_down[:-1], top_down[1:], strict=True)
-        )
+        self.blocks = nn.ModuleList(DiscriminatorBlock(a, b, architecture, conv_clamp) for a, b in pairwise(top_down))
         last = self.channels[0]
         self.conv = EqualConv2d(last + 1, last, 3)
         self.fc = EqualLinear(last * 16, last, activate=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,7 @@ class MappingNetwork(nn.Module):
         super().__init__()
         widths = [spec.z_dim, *[spec.w_dim] * spec.mapping_layers]
         self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr_mult=spec.mapping_lr_mult, activate=True)
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            EqualLinear(a, b, lr_mult=spec.mapping_lr_mult, activate=True) for a, b in pairwise(widths)
         )
 
     def forward(self, z: Tensor) -> Tensor:
@@ -33,8 +33,8 @@ class MappingNetwork(nn.Module):
 class Generator(nn.Module):
     """A StyleGAN2 generator whose constant input and convolution padding may be given.
 
-    `w_avg` [w_dim] is the centre of W. `layers[l]` is 3x3 layer l (0 at 4 px; 2k-1 up-sampling to and 2k at 4 * 2^k px);
-    `to_rgb[k]` is the output of 4 * 2^k px.
+    `w_avg` [w_dim] is the centre of W. `layers[l]` is 3x3 layer l (0 at 4 px; 2k-1 up-sampling to and 2k at
+    4 * 2^k px); `to_rgb[k]` is the output of 4 * 2^k px.
     """
 
     w_avg: Tensor
@@ -48,12 +48,10 @@ class Generator(nn.Module):
         layers, to_rgb = [], []
         below = spec.channels[0]
         for resolution, channels in zip(spec.resolutions, spec.channels, strict=True):
-            shared = dict(w_dim=spec.w_dim, conv_clamp=spec.conv_clamp)
-            conv = dict(resolution=resolution, demod_eps_scaled=spec.demod_eps_scaled, **shared)
             if resolution > 4:
-                layers.append(StyledConv(below, channels, up=True, **conv))
-            layers.append(StyledConv(channels, channels, up=False, **conv))
-            to_rgb.append(ToRGB(channels, **shared))
+                layers.append(StyledConv(spec, below, channels, resolution, up=True))
+            layers.append(StyledConv(spec, channels, channels, resolution, up=False))
+            to_rgb.append(ToRGB(channels, spec.w_dim, spec.conv_clamp))
             below = channels
         self.layers = nn.ModuleList(layers)
         self.to_rgb = nn.ModuleList(to_rgb)

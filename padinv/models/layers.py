@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padinv.models.rings import concat_ring
+from padinv.runtime.spec import ModelSpec
 
 DEMOD_EPS = 1e-8
 _TAPS = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's resampling filter
@@ -81,28 +82,18 @@ class StyledConv(nn.Module):
     fir: Tensor
     noise_const: Tensor
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        resolution: int,
-        w_dim: int,
-        up: bool,
-        conv_clamp: float | None,
-        demod_eps_scaled: bool,
-    ) -> None:
+    def __init__(self, spec: ModelSpec, in_channels: int, out_channels: int, resolution: int, up: bool) -> None:
         super().__init__()
         self.up = up
-        self.resolution = resolution
-        self.conv_clamp = conv_clamp
-        self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
+        self.conv_clamp = spec.conv_clamp
+        self.affine = EqualLinear(spec.w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
         self.gain = 1.0 / math.sqrt(in_channels * 9)
         # The convolution runs on weights scaled by 1/sqrt(fan_in); an epsilon on raw weights shrinks with them.
-        self.demod_eps = DEMOD_EPS if demod_eps_scaled else DEMOD_EPS * self.gain**2
+        self.demod_eps = DEMOD_EPS if spec.demod_eps_scaled else DEMOD_EPS * self.gain**2
         if up:
             self.register_buffer("fir", fir_kernel(4.0).expand(out_channels, 1, 4, 4).contiguous(), persistent=False)
 

@@ -6,6 +6,8 @@ mixed across channels and scales by fixed random convolutions, so that a head ca
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,8 +34,7 @@ class FeaturePyramid(nn.Module):
             nn.Conv2d(c, w, 1, bias=False) for (_, c), w in zip(TAPS, widths, strict=True)
         )
         self.across_scales = nn.ModuleList(
-            nn.Conv2d(coarse, fine, 3, padding=1, bias=False)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(coarse, fine, 3, padding=1, bias=False) for fine, coarse in pairwise(widths)
         )
         for conv in (*self.across_channels, *self.across_scales):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")

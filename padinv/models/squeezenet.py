@@ -48,7 +48,7 @@ def squeezenet_features() -> nn.Sequential:
 
 
 def load_squeezenet_features(path: Path | str) -> nn.Sequential:
-    """Feature extractor with the weights of a torchvision SqueezeNet 1.1 file (float16 or float32), frozen, in eval mode.
+    """Feature extractor with a torchvision SqueezeNet 1.1 file's weights (float16 or float32), frozen, in eval mode.
 
     Raises:
         InputError: the file is missing or does not hold SqueezeNet 1.1.

@@ -1,0 +1,286 @@
+"""Training a StyleGAN2 generator from photographs, small enough for a laptop.
+
+The discriminator is the projected one (frozen SqueezeNet features, hinge loss; `padinv.models.projected`) or
+StyleGAN2's own (logistic loss with lazy R1). One generator pass a step serves both players: the discriminator learns
+on the detached features, the generator then meets the improved heads on the same features.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padinv.models.discriminator import Discriminator
+from padinv.models.generator import Generator
+from padinv.models.projected import FeaturePyramid, Heads
+from padinv.models.squeezenet import load_squeezenet_features
+from padinv.runtime.errors import InputError, UsageError
+from padinv.runtime.files import atomic_path
+from padinv.runtime.spec import ModelSpec
+from padinv.training.augment import augment
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """Settings of a generator training; lengths are counted in real images shown.
+
+    Attributes:
+        spec: geometry of the generator.
+        discriminator: 'projected' or 'stylegan2'.
+        lr_g, lr_d: Adam's learning rates, betas (0, 0.99).
+        ema_half_life: of the generator's weight average, in images.
+        style_mixing: chance that a sample's later layers take a second code.
+        r1_gamma, r1_interval: for 'stylegan2' only.
+        flips: mirror half of the photographs.
+        noise: 'none' keeps the noise strengths at zero (inversions then carry no fixed grain), 'random' learns them.
+    """
+
+    spec: ModelSpec
+    images: int = 200_000
+    batch: int = 16
+    discriminator: str = "projected"
+    lr_g: float = 2e-3
+    lr_d: float = 5e-4
+    ema_half_life: float = 5_000.0
+    style_mixing: float = 0.3
+    r1_gamma: float = 1.0
+    r1_interval: int = 16
+    flips: bool = True
+    noise: str = "none"
+    mixed_precision: str = "no"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in {
+            "discriminator": ("projected", "stylegan2"),
+            "noise": ("none", "random"),
+            "mixed_precision": ("no", "bf16"),
+        }.items():
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.batch < 2 or self.images < self.batch:
+            raise UsageError("batch must be at least 2 and images at least one batch")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {**asdict(self), "spec": self.spec.to_dict()}
+
+
+class GanTrainer:
+    """The two players, their optimisers and the random state: everything that a step changes.
+
+    Args:
+        config: the settings.
+        pictures: uint8 [N, 3, R, R], RGB, the photographs.
+        features: SqueezeNet 1.1 weights, needed by the projected discriminator.
+        device: where to train.
+
+    Raises:
+        InputError: pictures of another size, or unreadable feature weights.
+    """
+
+    def __init__(self, config: GanConfig, pictures: Tensor, features: Path | None, device: str = "cpu") -> None:
+        size = config.spec.resolution
+        if pictures.dtype != torch.uint8 or pictures.shape[1:] != (3, size, size) or len(pictures) < config.batch:
+            raise InputError(
+                f"training a {size} px generator needs at least {config.batch} pictures of {size} px, "
+                f"not an array of {list(pictures.shape)}"
+            )
+        self.config = config
+        self.pictures = pictures
+        self.device = torch.device(device)
+        torch.manual_seed(config.seed)
+        self.generator = Generator(config.spec).to(self.device).train()
+        for layer in self.generator.layers:
+            layer.noise_strength.requires_grad_(config.noise == "random")
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        if config.discriminator == "projected":
+            if features is None:
+                raise UsageError("the projected discriminator needs the weights of SqueezeNet 1.1 (--features FILE)")
+            self.pyramid: FeaturePyramid | None = FeaturePyramid(load_squeezenet_features(features)).to(self.device)
+            self.judge: nn.Module = Heads(self.pyramid.widths).to(self.device).train()
+        else:
+            self.pyramid = None
+            self.judge = Discriminator(size, config.spec.channels).to(self.device).train()
+        betas = (0.0, 0.99)
+        g_params = [p for p in self.generator.parameters() if p.requires_grad]
+        self.opt_g = torch.optim.Adam(g_params, config.lr_g, betas=betas, eps=1e-8)
+        self.opt_d = torch.optim.Adam(self.judge.parameters(), config.lr_d, betas=betas, eps=1e-8)
+        self.images_seen = 0
+        self.rng = torch.Generator(device="cpu").manual_seed(config.seed + 1)
+
+    # -- sampling ---------------------------------------------------------------------------------------------------
+
+    def _fakes(self, n: int) -> Tensor:
+        spec = self.config.spec
+        z = torch.randn(2, n, spec.z_dim, generator=self.rng).to(self.device)
+        w = self.generator.mapping(z[0])
+        with torch.no_grad():  # the centre of W follows the batches (StyleGAN2's own rate)
+            self.generator.w_avg.lerp_(w.detach().float().mean(dim=0), 0.002)
+        wp = self.generator.broadcast(w)
+        mixed = torch.rand(n, generator=self.rng) < self.config.style_mixing
+        if bool(mixed.any()):
+            cut = torch.randint(1, spec.num_layers, (n, 1), generator=self.rng)
+            later = (torch.arange(spec.num_layers) >= cut) & mixed[:, None]
+            other = self.generator.broadcast(self.generator.mapping(z[1]))
+            wp = torch.where(later[:, :, None].to(self.device), other, wp)
+        return self.generator.synthesis(wp, noise=self.config.noise)
+
+    def _reals(self, n: int) -> Tensor:
+        index = torch.randint(len(self.pictures), (n,), generator=self.rng)
+        x = self.pictures[index].to(self.device).float() / 127.5 - 1
+        if self.config.flips:
+            flip = torch.rand(n, generator=self.rng) < 0.5
+            x = torch.where(flip[:, None, None, None].to(self.device), x.flip(3), x)
+        return x
+
+    def _augment(self, x: Tensor) -> Tensor:
+        generator = self.rng if self.device.type == "cpu" else None
+        return augment(x, generator)
+
+    # -- steps ------------------------------------------------------------------------------------------------------
+
+    def step(self) -> dict[str, float]:
+        """One batch for both players.
+
+        Returns:
+            the losses, by name: 'g', 'd', and for 'stylegan2' sometimes 'r1'.
+
+        Raises:
+            InputError: a loss is not finite; the message names it.
+        """
+        config = self.config
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16")
+        with autocast:
+            losses = self._projected_step() if self.pyramid is not None else self._classical_step()
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise InputError(f"the {name!r} loss became {value} after {self.images_seen} images; lower the rates")
+        self.images_seen += config.batch
+        self._follow()
+        return losses
+
+    def _projected_step(self) -> dict[str, float]:
+        assert self.pyramid is not None
+        n = self.config.batch
+        fake_maps = self.pyramid(self._augment(self._fakes(n)))
+        with torch.no_grad():
+            real_maps = self.pyramid(self._augment(self._reals(n)))
+        real = self.judge(real_maps)
+        fake = self.judge([m.detach() for m in fake_maps])
+        loss_d = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        self.opt_d.zero_grad(set_to_none=True)
+        loss_d.backward()
+        self.opt_d.step()
+
+        self.judge.requires_grad_(False)
+        loss_g = -self.judge(fake_maps).mean()
+        self.opt_g.zero_grad(set_to_none=True)
+        loss_g.backward()
+        self.opt_g.step()
+        self.judge.requires_grad_(True)
+        return {"g": float(loss_g.detach()), "d": float(loss_d.detach())}
+
+    def _classical_step(self) -> dict[str, float]:
+        n = self.config.batch
+        losses = {}
+        fakes, reals = self._fakes(n), self._reals(n)
+        loss_d = F.softplus(self.judge(self._augment(fakes.detach()))) + F.softplus(-self.judge(self._augment(reals)))
+        self.opt_d.zero_grad(set_to_none=True)
+        loss_d.mean().backward()
+        if (self.images_seen // n) % self.config.r1_interval == 0:
+            with torch.autocast(self.device.type, enabled=False):
+                x = self._augment(reals).requires_grad_()
+                (grad,) = torch.autograd.grad(self.judge(x).sum(), x, create_graph=True)
+                penalty = grad.square().sum(dim=(1, 2, 3)).mean()
+                (penalty * (self.config.r1_gamma / 2 * self.config.r1_interval)).backward()
+            losses["r1"] = float(penalty.detach())
+        self.opt_d.step()
+
+        self.judge.requires_grad_(False)
+        loss_g = F.softplus(-self.judge(self._augment(fakes))).mean()
+        self.opt_g.zero_grad(set_to_none=True)
+        loss_g.backward()
+        self.opt_g.step()
+        self.judge.requires_grad_(True)
+        return {"g": float(loss_g.detach()), "d": float(loss_d.mean().detach()), **losses}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the weight average; early on its memory is a twentieth of the training so far."""
+        half_life = min(self.config.ema_half_life, self.images_seen * 0.05)
+        beta = 0.5 ** (self.config.batch / max(half_life, 1e-8))
+        torch._foreach_lerp_(
+            list(self.average.parameters()), [p.detach() for p in self.generator.parameters()], 1 - beta
+        )
+        for mine, theirs in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+            mine.copy_(theirs)
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def finished_generator(self) -> Generator:
+        """The averaged generator, its `w_avg` measured on 10,000 samples, in eval mode."""
+        result = copy.deepcopy(self.average)
+        z = torch.randn(10_000, result.spec.z_dim, generator=torch.Generator().manual_seed(0)).to(self.device)
+        result.w_avg.copy_(torch.cat([result.mapping(part) for part in z.split(1_000)]).mean(dim=0))
+        return result.eval()
+
+    @torch.no_grad()
+    def samples(self, count: int, truncation: float = 1.0) -> Tensor:
+        """Images of the averaged generator at seeds 0, 1, ...: float [count, 3, R, R] in [-1, 1]."""
+        z = torch.randn(count, self.config.spec.z_dim, generator=torch.Generator().manual_seed(0)).to(self.device)
+        parts = [self.average(part, truncation, noise="const") for part in z.split(32)]
+        return torch.cat(parts).clamp(-1, 1)
+
+    def save(self, path: Path) -> None:
+        """Write everything that `load` needs for a training that goes on as if never stopped."""
+        state = {
+            "config": self.config.to_dict(),
+            "images_seen": self.images_seen,
+            "generator": self.generator.state_dict(),
+            "average": self.average.state_dict(),
+            "judge": self.judge.state_dict(),
+            "pyramid": None if self.pyramid is None else self.pyramid.state_dict(),
+            "opt_g": self.opt_g.state_dict(),
+            "opt_d": self.opt_d.state_dict(),
+            "rng": self.rng.get_state(),
+            "torch_rng": torch.get_rng_state(),
+        }
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        """Go on from `save`; the configuration may differ in `images` only.
+
+        Raises:
+            InputError: the file is not such a checkpoint.
+            UsageError: it was written under another configuration; the difference is named.
+        """
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            old, new = state["config"], self.config.to_dict()
+        except Exception as error:
+            raise InputError(f"{path} is not a checkpoint of a generator training: {error}") from error
+        changed = [f"{k} {old.get(k)!r} -> {v!r}" for k, v in new.items() if k != "images" and old.get(k) != v]
+        if changed:
+            raise UsageError(
+                f"{path.parent} was begun with another configuration ({'; '.join(changed)}); use a new --out"
+            )
+        self.generator.load_state_dict(state["generator"])
+        self.average.load_state_dict(state["average"])
+        self.judge.load_state_dict(state["judge"])
+        if self.pyramid is not None:
+            self.pyramid.load_state_dict(state["pyramid"])
+        self.opt_g.load_state_dict(state["opt_g"])
+        self.opt_d.load_state_dict(state["opt_d"])
+        self.rng.set_state(state["rng"])
+        torch.set_rng_state(state["torch_rng"])
+        self.images_seen = int(state["images_seen"])
