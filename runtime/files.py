@@ -13,20 +13,28 @@ from typing import Any
 
 from padinv.runtime.errors import OutputError
 
+TEMPORARY_PREFIX = ".padinv-"
+
+# Read once: asking for the umask means setting it, which is not safe while other threads make files.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 
 @contextmanager
 def atomic_path(target: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success fsync it and rename it onto `target`.
 
-    When the block raises, the temporary file is removed and `target` is left as it was.
+    When the block raises, the temporary file is removed and `target` is left as it was. The temporary name keeps the
+    suffix (writers choose a format by it) and is short, so any name that is legal for `target` works.
 
     Raises:
         OutputError: the folder cannot be created or written.
     """
     target = Path(target)
+    suffix = target.suffix if len(target.suffix) <= 16 else ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=f".tmp{target.suffix}", dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=f".tmp{suffix}", dir=target.parent)
         os.close(handle)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another output folder") from error
@@ -35,9 +43,7 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are ordinary ones
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes private files; results are ordinary ones
         os.replace(temporary, target)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
@@ -52,13 +58,18 @@ def write_bytes(target: Path | str, data: bytes) -> None:
 
 
 def write_text(target: Path | str, text: str) -> None:
-    """Write `text` to `target` atomically, as UTF-8."""
-    write_bytes(target, text.encode("utf-8"))
+    """Write `text` to `target` atomically, as UTF-8. Bytes of a file name that are no UTF-8 become question marks."""
+    write_bytes(target, text.encode("utf-8", errors="replace"))
 
 
 def write_json(target: Path | str, value: Any) -> None:
     """Write `value` to `target` atomically, as indented JSON."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of `data`, as 64 lower-case hex digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path | str) -> str:

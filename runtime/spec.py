@@ -9,6 +9,8 @@ from typing import Any
 from padinv.runtime.errors import InputError
 
 MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
+MAX_WIDTH = 1 << 14  # channels, z_dim, w_dim; sizes beyond it are damage, not models
+MAX_MAPPING_LAYERS = 64
 
 
 def ring_length(resolution: int) -> int:
@@ -59,6 +61,12 @@ class ModelSpec:
             raise InputError(f"max_pad_res {self.max_pad_res!r} is not 0 or one of {self.resolutions}")
         if min(self.z_dim, self.w_dim, self.mapping_layers) < 1:
             raise InputError("z_dim, w_dim and mapping_layers must be at least 1")
+        if max(self.z_dim, self.w_dim, *self.channels) > MAX_WIDTH or self.mapping_layers > MAX_MAPPING_LAYERS:
+            raise InputError(
+                f"a model wider than {MAX_WIDTH} or a mapping deeper than {MAX_MAPPING_LAYERS} is no model"
+            )
+        if not (math.isfinite(self.mapping_lr_mult) and math.isfinite(self.conv_clamp or 0)):
+            raise InputError("mapping_lr_mult and conv_clamp must be finite")
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -124,7 +132,35 @@ class ModelSpec:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(value) - known):
             raise InputError(f"the model spec has unknown fields {', '.join(map(repr, unknown))}; update padinv")
+        if problem := _json_problem(value):
+            raise InputError(f"the model spec is not usable: {problem}")
         try:
             return cls(**{**value, "channels": tuple(value["channels"])})
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the model spec is not usable: {error}") from error
+
+
+_JSON_KINDS: dict[str, tuple[type, ...]] = {
+    "resolution": (int,),
+    "channels": (list, tuple),
+    "z_dim": (int,),
+    "w_dim": (int,),
+    "mapping_layers": (int,),
+    "mapping_lr_mult": (int, float),
+    "conv_clamp": (int, float, type(None)),
+    "demod_eps_scaled": (bool,),
+    "max_pad_res": (int, type(None)),
+    "template": (str, type(None)),
+    "extra": (dict,),
+}
+
+
+def _json_problem(value: dict[str, Any]) -> str | None:
+    """Why these fields, read from a file, are of the wrong kind; None when they are not. (A bool is no number here.)"""
+    for name, entry in value.items():
+        kinds = _JSON_KINDS[name]
+        if not isinstance(entry, kinds) or (isinstance(entry, bool) and bool not in kinds):
+            return f"{name} is {str(entry)[:40]!r}"
+    if not all(isinstance(c, int) and not isinstance(c, bool) for c in value.get("channels", ())):
+        return "channels are not whole numbers"
+    return None

@@ -1,0 +1,152 @@
+"""The `padinv` command: a table of verbs that load when asked for, and the one place where errors become sentences."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+# verb -> (module, help line). The module defines `command`, a function with Typer annotations; it is imported only when
+# its verb is used, so that `padinv --help` stays fast and never imports torch.
+VERBS: dict[str, tuple[str, str]] = {
+    "invert": ("padinv.cli.invert", "Invert photographs: reconstruction, inversion file, figures and a report."),
+    "demo": ("padinv.cli.demo", "Invert the pictures that ship with padinv."),
+    "generate": ("padinv.cli.generate", "Sample pictures from the generator, or render saved inversions."),
+    "info": ("padinv.cli.info", "Say what a file or folder of padinv is."),
+}
+
+# Import name of an optional package -> extra that brings it.
+EXTRAS = {"torch": "train", "accelerate": "train", "tensorboard": "train", "onnx": "export", "tensorrt": "trt"}
+
+EXIT_INTERRUPTED = 130
+
+
+class LazyCommands(dict[str, Any]):
+    """Verb -> command; the keys are known at once, a value is imported when it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(VERBS))
+
+    def __getitem__(self, verb: str) -> Any:
+        if super().__getitem__(verb) is None:
+            app = typer.Typer(add_completion=False, rich_markup_mode=None)
+            settings = {"help_option_names": ["-h", "--help"]}
+            app.command(name=verb, context_settings=settings)(import_module(VERBS[verb][0]).command)
+            self[verb] = typer.main.get_command(app)
+        return super().__getitem__(verb)
+
+    def get(self, verb: str, default: Any = None) -> Any:
+        return self[verb] if verb in VERBS else default
+
+    def items(self) -> Any:
+        return [(verb, self[verb]) for verb in self]
+
+    def values(self) -> Any:
+        return [self[verb] for verb in self]
+
+
+class Verbs(TyperGroup):
+    """The group of all verbs."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = LazyCommands()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("interrupted; everything finished so far is kept")
+            raise SystemExit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader went away (`padinv ... | head`): what is left in the buffer has nowhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(EXIT_INTERRUPTED) from None
+        except Exception as error:
+            if isinstance(error, (typer.Exit, typer.Abort, *_click_errors())):
+                raise
+            raise SystemExit(explain(error)) from None
+
+
+def _click_errors() -> Iterator[type[BaseException]]:
+    """Click's base error. Newer Typer carries its own copy of click, so the class is found through Typer's."""
+    return (kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def explain(error: BaseException) -> int:
+    """Print one sentence for an error; return the exit code."""
+    from padinv.runtime.errors import MissingPackageError, PadInvError
+
+    if os.environ.get("PADINV_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, ModuleNotFoundError) and (root := (error.name or "").split(".")[0]) in EXTRAS:
+        error = MissingPackageError(root, EXTRAS[root], "this command")
+    if isinstance(error, PadInvError):
+        say(f"error: {error}")
+        return error.exit_code
+    if isinstance(error, MemoryError):
+        say("error: out of memory, and the work was not finished; take a smaller --batch or smaller pictures")
+        return 1
+    text = " ".join(str(error).split())[:300]
+    say(
+        f"error: something went wrong inside padinv ({type(error).__name__}: {text}), and the work was not finished; "
+        "please report it with the output of the same command under PADINV_DEBUG=1"
+    )
+    return 1
+
+
+def say(text: str) -> None:
+    """One line on stderr, led by the program's name."""
+    sys.stderr.write(f"padinv: {text}\n")
+    sys.stderr.flush()
+
+
+def _terminated(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+app = typer.Typer(cls=Verbs, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from padinv import __version__
+
+        typer.echo(f"padinv {__version__}")
+        raise typer.Exit
+
+
+@app.callback(context_settings={"help_option_names": ["-h", "--help"]})
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """High-fidelity GAN inversion with padding space: train, export, invert and edit.
+
+    Exit codes: 0 done; 1 failed, nothing usable came out; 2 wrong use; 3 done, with some inputs skipped; 130
+    interrupted, with all finished work kept.
+    """
+
+
+def main() -> None:
+    """Entry point of the `padinv` script."""
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, _terminated)
+    app(prog_name="padinv")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""Model bundles: a folder with a manifest (`model.json`), ONNX graphs and constants, each guarded by its SHA-256."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from padinv.runtime.errors import BundleError, InputError
+from padinv.runtime.files import sha256_bytes, sha256_file, write_json
+from padinv.runtime.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMAT = 1
+MANIFEST = "model.json"
+BUILTIN_NAME = "faces64"
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_FILES = 256
+GRAPHS = ("encoder", "generator", "mapping")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose manifest was read and checked; its files are checked when they are used.
+
+    Attributes:
+        folder: where it lies.
+        manifest: `model.json` as read.
+        spec: the geometry of the generator.
+        name: a short name for people.
+        generator_hash: hash of the generator's canonical weights; the same for every precision and re-export.
+        encoder: the encoder's configuration.
+        files: relative name -> {'sha256', 'bytes'}.
+    """
+
+    folder: Path
+    manifest: dict[str, Any] = field(repr=False)
+    spec: ModelSpec
+    name: str
+    generator_hash: str
+    encoder: dict[str, Any]
+    files: dict[str, dict[str, Any]] = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the hashes of the graphs and constants: changes when results may change, and only then."""
+        used = {
+            name: entry["sha256"]
+            for name, entry in self.files.items()
+            if name.endswith((".onnx", "constants.safetensors"))
+        }
+        return sha256_bytes(json.dumps(used, sort_keys=True).encode())
+
+    def has(self, relative: str) -> bool:
+        """Whether the manifest lists this file."""
+        return relative in self.files
+
+    def path(self, relative: str) -> Path:
+        """Path of a file of the bundle, after checking its size and SHA-256. For files too large to hold in memory.
+
+        Raises:
+            BundleError: not listed, missing, or changed since the bundle was written.
+        """
+        path = self._listed(relative)
+        try:
+            found = sha256_file(path)
+        except OSError as error:
+            raise BundleError(f"{path} of the model bundle cannot be read: {error.strerror or error}") from error
+        self._compare(relative, found)
+        return path
+
+    def read_bytes(self, relative: str) -> bytes:
+        """The bytes of a file of the bundle; what is returned is what was checked.
+
+        Raises:
+            BundleError: not listed, missing, or changed since the bundle was written.
+        """
+        path = self._listed(relative)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"{path} of the model bundle cannot be read: {error.strerror or error}") from error
+        self._compare(relative, sha256_bytes(data))
+        return data
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """`w_avg` [w_dim] and `const` [C_4, 4, 4], float32.
+
+        Raises:
+            BundleError: missing, changed, or of the wrong shape.
+        """
+        import numpy as np
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        name = "constants.safetensors"
+        try:
+            arrays = load(self.read_bytes(name))
+        except (SafetensorError, ValueError) as error:
+            raise BundleError(f"{self.folder / name} is no safetensors file: {error}") from error
+        shapes = {"w_avg": (self.spec.w_dim,), "const": self.spec.const_shape}
+        for key, shape in shapes.items():
+            if key not in arrays or arrays[key].shape != shape or not np.isfinite(arrays[key]).all():
+                raise BundleError(f"{self.folder / name} holds no usable {key} of shape {list(shape)}")
+        return {key: np.asarray(arrays[key], np.float32) for key in shapes}
+
+    def _listed(self, relative: str) -> Path:
+        if relative not in self.files:
+            raise BundleError(f"the model bundle {self.folder} holds no {relative}; export it again")
+        path = self.folder / relative
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise BundleError(
+                f"the model bundle {self.folder} is incomplete: {relative} is missing; copy the whole folder again"
+            ) from error
+        if size != self.files[relative]["bytes"]:
+            self._changed(relative)
+        return path
+
+    def _compare(self, relative: str, found: str) -> None:
+        if found != self.files[relative]["sha256"]:
+            self._changed(relative)
+
+    def _changed(self, relative: str) -> None:
+        raise BundleError(
+            f"{self.folder / relative} has changed since the bundle was written (its SHA-256 does not match "
+            f"{MANIFEST}), so the model was not loaded; copy or export the bundle again"
+        )
+
+
+def builtin_bundle() -> Path:
+    """Folder of the model that ships inside the package.
+
+    Raises:
+        BundleError: this installation has none.
+    """
+    folder = Path(__file__).resolve().parent / "models" / BUILTIN_NAME
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"this installation holds no built-in model ({folder} is missing); give one with --model")
+    return folder
+
+
+def read_bundle(folder: Path | str | None = None) -> Bundle:
+    """Read and check a bundle's manifest.
+
+    Args:
+        folder: the bundle; None takes the built-in model.
+
+    Raises:
+        BundleError: not a bundle, of a newer format, or with a manifest that makes no sense.
+    """
+    folder = builtin_bundle() if folder is None else Path(folder)
+    if folder.name == MANIFEST and folder.is_file():
+        folder = folder.parent
+    path = folder / MANIFEST
+    try:
+        if not folder.is_dir():
+            reason = "is a file, not a folder" if folder.exists() else "does not exist"
+            raise BundleError(f"{folder} {reason}, so no model was loaded; --model takes the folder of a bundle")
+        if not path.is_file():
+            raise BundleError(f"{folder} is not a model bundle: it holds no {MANIFEST}; make one with: padinv export")
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise BundleError(f"{path} is too large to be the manifest of a model bundle")
+        text = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        manifest = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is damaged (it is not JSON), so the model was not loaded; copy it again") from error
+    return _checked(folder, manifest)
+
+
+def _checked(folder: Path, manifest: Any) -> Bundle:
+    path = folder / MANIFEST
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+        raise BundleError(f"{path} is not the manifest of a model bundle: it names no format")
+    if manifest["format"] != FORMAT:
+        raise BundleError(
+            f"{folder} is a bundle of format {manifest['format']}, and this padinv reads format {FORMAT}; update padinv"
+        )
+    try:
+        spec = ModelSpec.from_dict(manifest.get("spec"))
+    except InputError as error:
+        raise BundleError(f"{path} describes no usable model: {error}") from error
+    for key, kind in (("name", str), ("generator_hash", str), ("encoder", dict), ("files", dict)):
+        if not isinstance(manifest.get(key), kind):
+            raise BundleError(f"{path} is not a usable manifest: {key!r} is missing or malformed")
+    if len(manifest["name"]) > 200 or len(manifest["generator_hash"]) > 128 or len(manifest["files"]) > MAX_FILES:
+        raise BundleError(f"{path} is not a usable manifest: it is out of all proportion")
+    for name, entry in manifest["files"].items():
+        _check_relative(name, path)
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("sha256"), str)
+            or not _SHA256.match(entry["sha256"])
+            or not isinstance(entry.get("bytes"), int)
+        ):
+            raise BundleError(f"{path} is not a usable manifest: the entry of {name!r} has no SHA-256 and size")
+    return Bundle(
+        folder, manifest, spec, manifest["name"], manifest["generator_hash"], manifest["encoder"], manifest["files"]
+    )
+
+
+def _check_relative(name: str, manifest: Path | str) -> None:
+    """Refuse names that could lead out of the bundle's folder."""
+    pure = PurePosixPath(name)
+    if (
+        not name
+        or pure.is_absolute()
+        or any(part in ("..", "") for part in name.split("/"))
+        or set(name) & set("\\:\0")
+    ):
+        raise BundleError(f"{manifest} names {name!r}, which is no file inside the bundle; it was not read")
+
+
+def write_manifest(folder: Path | str, manifest: dict[str, Any]) -> None:
+    """Hash every file of a finished bundle and write `model.json`, atomically and last.
+
+    Args:
+        folder: holds the bundle's files; every file in it (hidden ones left out) is listed under `files`.
+        manifest: everything else: `name`, `spec`, `encoder`, `generator_hash`, `precision`, `opset`, `parity`,
+            `provenance`. `format` and `files` are filled in.
+
+    Raises:
+        BundleError: the result would not read back. OutputError: not writable.
+    """
+    folder = Path(folder)
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder).as_posix()
+        if path.is_file() and relative != MANIFEST and not any(part.startswith(".") for part in relative.split("/")):
+            files[relative] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    whole = {"format": FORMAT, **manifest, "files": files}
+    _checked(folder, json.loads(json.dumps(whole)))
+    write_json(folder / MANIFEST, whole)

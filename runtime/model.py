@@ -1,0 +1,236 @@
+"""`Model`: a bundle with its sessions, from images to inversions and back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from padinv.runtime.bundle import Bundle, read_bundle
+from padinv.runtime.errors import BundleError, MismatchError, UsageError
+from padinv.runtime.inversion import Inversion, require_same_generator
+from padinv.runtime.session import Session, open_session
+from padinv.runtime.spec import ModelSpec, ring_length
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DEFAULT_BATCH = 16
+
+
+def to_uint8(x: np.ndarray) -> np.ndarray:
+    """float [N, 3, H, W] in [-1, 1] (values outside are clamped) -> uint8 [N, H, W, 3]."""
+    scaled = np.clip(np.asarray(x, np.float32) * 127.5 + 127.5, 0, 255)
+    return np.ascontiguousarray(np.rint(scaled).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
+    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1]."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
+
+
+class Model:
+    """A generator and the encoder that inverts it. Sessions open on first use and may be shared between threads.
+
+    Attributes:
+        bundle: where it was loaded from.
+        spec: the generator's geometry.
+        backend, threads, precision: as given to `load`.
+    """
+
+    def __init__(
+        self, bundle: Bundle, backend: str = "auto", threads: int | None = None, precision: str = "fp32"
+    ) -> None:
+        self.bundle = bundle
+        self.backend = backend
+        self.threads = threads
+        self.precision = precision
+        self._sessions: dict[str, Session] = {}
+        self._constants: dict[str, np.ndarray] | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str | None = None,
+        backend: str = "auto",
+        threads: int | None = None,
+        precision: str = "fp32",
+    ) -> Model:
+        """Read a bundle; see `padinv.runtime.session.open_session` for the arguments.
+
+        Args:
+            path: folder of a bundle; None takes the built-in model.
+
+        Raises:
+            BundleError: `path` is no usable bundle.
+        """
+        return cls(read_bundle(path), backend, threads, precision)
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.bundle.spec
+
+    @property
+    def generator_hash(self) -> str:
+        return self.bundle.generator_hash
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences of the opened sessions that the user should see, without repetition."""
+        return list(dict.fromkeys(note for session in self._sessions.values() for note in session.notes))
+
+    def session(self, graph: str) -> Session:
+        """The session of 'encoder', 'generator' or 'mapping', opened on first use.
+
+        Raises:
+            BundleError: the graph is missing, damaged, or has other inputs or outputs than the design says.
+        """
+        with self._lock:
+            if graph not in self._sessions:
+                session = open_session(self.bundle, graph, self.backend, self.threads, self.precision)
+                latents = tuple(self.spec.latent_shapes)
+                wanted = {
+                    "encoder": (("image",), latents),
+                    "generator": (latents, ("output",)),
+                    "mapping": (("z",), ("w",)),
+                }[graph]
+                for kind, names, found in zip(
+                    ("inputs", "outputs"), wanted, (session.inputs, session.outputs), strict=True
+                ):
+                    if set(names) != set(found):
+                        raise BundleError(
+                            f"the {graph} of the bundle {self.bundle.folder} has the {kind} {', '.join(found)}, "
+                            f"not {', '.join(names)}; export it again"
+                        )
+                self._sessions[graph] = session
+            return self._sessions[graph]
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """`w_avg` [w_dim] and `const` [C_4, 4, 4] of the generator."""
+        with self._lock:
+            if self._constants is None:
+                self._constants = self.bundle.constants()
+            return self._constants
+
+    def invert(
+        self, images: np.ndarray | Sequence[Image], batch_size: int = DEFAULT_BATCH, fit: str = "crop"
+    ) -> Inversion:
+        """Invert images.
+
+        Args:
+            images: uint8 RGB [N, H, W, 3] (a single [H, W, 3] counts as a batch of one), or a list of PIL images of any
+                mode and size.
+            batch_size: images that go through the encoder at once.
+            fit: how a picture that is not square becomes one: 'crop' its middle, or 'pad' it with white.
+
+        Returns:
+            an Inversion of N images.
+
+        Raises:
+            MismatchError: an array of another dtype or layout.
+        """
+        from padinv.runtime.images import array_to_image, prepare
+
+        if isinstance(images, np.ndarray):
+            array = images[None] if images.ndim == 3 else images
+            if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
+                raise MismatchError(f"images must be uint8 RGB [N, H, W, 3], not {images.dtype} {list(images.shape)}")
+            pictures: Iterable[Any] = (array_to_image(one) for one in array)
+            count = len(array)
+        else:
+            pictures, count = images, len(images)
+        if count == 0:
+            raise UsageError("no images were given, so nothing was inverted")
+        prepared = [prepare(picture, self.spec.image_size, fit) for picture in pictures]
+        x = np.stack([one.pixels for one in prepared])
+        inversion = self.encode(to_float(x), batch_size)
+        inversion.items = [{"source": f"image {i}", **one.item()} for i, one in enumerate(prepared)]
+        return inversion
+
+    def encode(self, x: np.ndarray, batch_size: int = DEFAULT_BATCH) -> Inversion:
+        """float32 [N, 3, S, S] in [-1, 1], S = spec.image_size -> Inversion.
+
+        Raises:
+            MismatchError: another shape. BackendError: the encoder gave numbers that are not finite.
+        """
+        size = self.spec.image_size
+        if x.ndim != 4 or x.shape[1:] != (3, size, size) or len(x) == 0:
+            raise MismatchError(f"the encoder takes [N, 3, {size}, {size}], not {list(x.shape)}")
+        session = self.session("encoder")
+        parts = []
+        for batch in _batches(len(x), batch_size):
+            outputs = session.run({"image": x[batch]})
+            for name, shape in self.spec.latent_shapes.items():
+                if outputs[name].shape[1:] != shape:
+                    raise BundleError(
+                        f"the encoder of {self.bundle.folder} gave {name} {list(outputs[name].shape)}, "
+                        f"not [N, {', '.join(map(str, shape))}]; export it again"
+                    )
+            parts.append(Inversion.from_arrays({n: outputs[n] for n in self.spec.latent_shapes}, self.generator_hash))
+        return Inversion.concat(parts)
+
+    def generate_float(self, inversion: Inversion, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
+        """Inversion -> float32 [N, 3, R, R], nominally in [-1, 1], unclamped.
+
+        Raises:
+            MismatchError: the inversion belongs to another generator; the sentence names both.
+        """
+        require_same_generator(self.generator_hash, inversion.generator_hash)
+        arrays = inversion.arrays()
+        shapes = {name: array.shape[1:] for name, array in arrays.items()}
+        if shapes != self.spec.latent_shapes:
+            raise MismatchError(
+                f"this inversion has the shapes {shapes}, and the model takes {self.spec.latent_shapes}"
+            )
+        session = self.session("generator")
+        if len(inversion) == 0:
+            return np.zeros((0, 3, self.spec.resolution, self.spec.resolution), np.float32)
+        parts = [
+            session.run({name: array[batch] for name, array in arrays.items()})["output"]
+            for batch in _batches(len(inversion), batch_size)
+        ]
+        return np.concatenate(parts)
+
+    def generate(self, inversion: Inversion, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
+        """Inversion -> uint8 RGB [N, R, R, 3]. Raises as `generate_float`."""
+        return to_uint8(self.generate_float(inversion, batch_size))
+
+    def sample(self, seeds: int | Sequence[int], truncation: float = 1.0) -> Inversion:
+        """Random latents of the generator, with its own constant and zero padding (the plain StyleGAN2 path).
+
+        Args:
+            seeds: seed s stands for z = numpy.random.RandomState(s).randn(1, z_dim).
+            truncation: psi of the truncation trick: w_avg + psi (w - w_avg); 1 is off, 0 the average image.
+
+        Returns:
+            an Inversion of len(seeds) images.
+        """
+        chosen = [seeds] if isinstance(seeds, int) else [int(s) for s in seeds]
+        if not chosen or min(chosen) < 0 or max(chosen) >= 1 << 32:
+            raise UsageError("give at least one seed; seeds are whole numbers from 0 to 4294967295")
+        # RandomState on purpose: its stream is frozen, and it is what StyleGAN2's published seeds mean.
+        z = np.concatenate([np.random.RandomState(s).randn(1, self.spec.z_dim) for s in chosen])
+        w = self.session("mapping").run({"z": z.astype(np.float32)})["w"]  # [N, w_dim]
+        constants = self.constants()
+        w = constants["w_avg"] + np.float32(truncation) * (w - constants["w_avg"])
+        n = len(chosen)
+        rings = {
+            r: np.zeros((n, self.spec.channels_at(r), ring_length(r)), np.float32) for r in self.spec.pad_resolutions
+        }
+        return Inversion(
+            np.repeat(w[:, None], self.spec.num_layers, axis=1),
+            np.repeat(constants["const"][None], n, axis=0),
+            rings,
+            self.generator_hash,
+            [{"source": f"seed {s}", "seed": s, "truncation": float(truncation)} for s in chosen],
+        )
+
+
+def _batches(count: int, size: int) -> Iterable[slice]:
+    if size < 1:
+        raise UsageError(f"the batch size must be at least 1, not {size}")
+    return (slice(i, min(i + size, count)) for i in range(0, count, size))
