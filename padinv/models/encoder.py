@@ -1,0 +1,157 @@
+"""The PadInv encoder: an image to latent codes, constant input and padding rings (paper section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from padinv.models.fast_encoder import FastBody
+from padinv.models.generator import Generator
+from padinv.models.reference_encoder import ReferenceBody
+from padinv.runtime.errors import InputError, MismatchError, UsageError
+from padinv.runtime.spec import ModelSpec
+
+ARCHITECTURES = ("reference", "fast")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What an encoder predicts, and how.
+
+    Attributes:
+        architecture: 'reference' (the paper's) or 'fast' (at most a quarter of its arithmetic).
+        padding: predict the padding space. False: latent codes only, pSp's setting, whatever the next two say.
+        const: predict the constant input (p_0).
+        pad_resolutions: resolutions whose rings are predicted; None: all that the generator's spec names.
+        projections: 'reference' only: one 1x1 projection a ring; False: one shared map, as in some of the paper's files.
+    """
+
+    architecture: str = "reference"
+    padding: bool = True
+    const: bool = True
+    pad_resolutions: tuple[int, ...] | None = None
+    projections: bool = True
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise UsageError(f"architecture is one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
+        if self.pad_resolutions is not None:
+            object.__setattr__(self, "pad_resolutions", tuple(sorted({int(r) for r in self.pad_resolutions})))
+
+    @classmethod
+    def ablation(cls, name: str, architecture: str = "reference") -> EncoderConfig:
+        """A row of the paper's Table 2 by its name: 'none', 'p0', 'p0-1', 'p0-1-3', ..., 'p0-1-3-5-7-9'.
+
+        The numbers are layers: 0 is the constant input, 2k + 1 the padded layer of 4 * 2^k px.
+
+        Raises:
+            UsageError: not such a name.
+        """
+        if name == "none":
+            return cls(architecture, padding=False)
+        try:
+            layers = [int(part) for part in name.removeprefix("p").split("-")]
+        except ValueError:
+            layers = []
+        if not name.startswith("p") or not layers or any(k < 0 or (k > 0 and k % 2 == 0) for k in layers):
+            raise UsageError(f"{name!r} is not an ablation; write 'none', 'p0', 'p0-1', 'p0-1-3' and so on")
+        rings = tuple(4 << (k // 2) for k in layers if k > 0)
+        return cls(architecture, const=0 in layers, pad_resolutions=rings)
+
+    def rings_for(self, spec: ModelSpec) -> tuple[int, ...]:
+        """The resolutions whose rings an encoder of this configuration predicts for a generator.
+
+        Raises:
+            UsageError: the generator has no such resolution.
+        """
+        if not self.padding:
+            return ()
+        if self.pad_resolutions is None:
+            return spec.pad_resolutions
+        if unknown := [r for r in self.pad_resolutions if r not in spec.resolutions]:
+            raise UsageError(f"the generator has no {unknown[0]} px layer whose padding could be replaced")
+        return self.pad_resolutions
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        value = asdict(self)
+        value["pad_resolutions"] = None if self.pad_resolutions is None else list(self.pad_resolutions)
+        return value
+
+    @classmethod
+    def from_dict(cls, value: Any) -> EncoderConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            InputError: not a mapping, or fields that make no sense.
+        """
+        if not isinstance(value, dict):
+            raise InputError(f"an encoder's configuration is a mapping, not {type(value).__name__}")
+        if unknown := sorted(set(value) - {f.name for f in fields(cls)}):
+            raise InputError(f"the encoder has unknown settings {', '.join(map(repr, unknown))}; update padinv")
+        for name in ("padding", "const", "projections"):
+            if not isinstance(value.get(name, True), bool):
+                raise InputError(f"the encoder's setting {name} is {value[name]!r}, not true or false")
+        rings = value.get("pad_resolutions")
+        if rings is not None and not (isinstance(rings, list | tuple) and all(type(r) is int for r in rings)):
+            raise InputError(f"the encoder's pad_resolutions are {rings!r}, not a list of sizes")
+        try:
+            return cls(**{**value, "pad_resolutions": None if rings is None else tuple(rings)})
+        except (TypeError, UsageError) as error:
+            raise InputError(f"the encoder's configuration is not usable: {error}") from error
+
+
+class Encoder(nn.Module):
+    """image [N, 3, S, S] in [-1, 1] -> (wp, const, rings), ready for `Generator.synthesis`.
+
+    `w_avg` [w_dim] and `const` [C_4, 4, 4] are the generator's, stored with the encoder so that one file is enough.
+
+    Raises:
+        UsageError: the configuration does not fit the generator's geometry.
+    """
+
+    w_avg: Tensor
+    const: Tensor
+
+    def __init__(self, spec: ModelSpec, config: EncoderConfig) -> None:
+        super().__init__()
+        self.spec = spec
+        self.config = config
+        rings = config.rings_for(spec)
+        const = config.padding and config.const
+        self.body: nn.Module
+        if config.architecture == "reference":
+            self.body = ReferenceBody(spec, const, rings, config.projections)
+        else:
+            self.body = FastBody(spec, const, rings)
+        self.register_buffer("w_avg", torch.zeros(spec.w_dim))
+        self.register_buffer("const", torch.zeros(*spec.const_shape))
+
+    @classmethod
+    def from_generator(cls, generator: Generator, config: EncoderConfig) -> Encoder:
+        """A fresh encoder for a generator, with the latter's `w_avg` and learned constant."""
+        encoder = cls(generator.spec, config)
+        with torch.no_grad():
+            encoder.w_avg.copy_(generator.w_avg)
+            encoder.const.copy_(generator.const)
+        return encoder
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None, dict[int, Tensor] | None]:
+        """image [N, 3, S, S] in [-1, 1] -> wp [N, L, w_dim]; const [N, C_4, 4, 4] or None; rings {r: [N, C_r, 4r+4]}
+        or None. Always float32, whatever precision the body runs in.
+
+        Raises:
+            MismatchError: images of another size.
+        """
+        size = self.spec.image_size
+        if image.ndim != 4 or image.shape[1:] != (3, size, size):
+            raise MismatchError(f"the encoder takes images [N, 3, {size}, {size}], not {list(image.shape)}")
+        codes, const, rings = self.body(image)
+        wp = self.w_avg + codes.float()
+        if const is not None:
+            # The fast body predicts a residual, the paper's the constant itself.
+            const = const.float() if self.config.architecture == "reference" else self.const + const.float()
+        return wp, const, {r: ring.float() for r, ring in rings.items()} or None
