@@ -23,6 +23,7 @@ class FeaturePyramid(nn.Module):
 
     mean: Tensor
     std: Tensor
+    scales: Tensor
 
     def __init__(self, features: nn.Sequential, widths: tuple[int, ...] = (64, 96, 128, 192)) -> None:
         super().__init__()
@@ -38,7 +39,16 @@ class FeaturePyramid(nn.Module):
         )
         for conv in (*self.across_channels, *self.across_scales):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+        self.register_buffer("scales", torch.ones(len(TAPS)))
         self.requires_grad_(False)
+
+    @torch.no_grad()
+    def calibrate(self, images: Tensor) -> None:
+        """Scale every level to unit mean square on these photographs: spectral norms bound the heads' slope, so the
+        size of what they see decides how sharply they can judge.
+        """
+        self.scales.fill_(1.0)
+        self.scales.copy_(torch.stack([m.float().square().mean().rsqrt() for m in self(images)]))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = ((images + 1) * 0.5 - self.mean) / self.std
@@ -54,7 +64,7 @@ class FeaturePyramid(nn.Module):
             mixed[level] = mixed[level] + self.across_scales[level](
                 F.interpolate(mixed[level + 1], size=size, mode="bilinear", align_corners=False)
             )
-        return mixed
+        return [m * s.to(m.dtype) for m, s in zip(mixed, self.scales, strict=True)]
 
 
 class Heads(nn.Module):
@@ -68,15 +78,10 @@ class Heads(nn.Module):
             channels = width
             for _ in range(steps):
                 wider = min(2 * channels, 192)
-                modules += [
-                    spectral_norm(nn.Conv2d(channels, wider, 4, stride=2, padding=1, bias=False)),
-                    nn.BatchNorm2d(wider),
-                    nn.LeakyReLU(0.2),
-                ]
+                modules += [spectral_norm(nn.Conv2d(channels, wider, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
                 channels = wider
             modules += [
-                spectral_norm(nn.Conv2d(channels, channels, 3, padding=1, bias=False)),
-                nn.BatchNorm2d(channels),
+                spectral_norm(nn.Conv2d(channels, channels, 3, padding=1)),
                 nn.LeakyReLU(0.2),
                 spectral_norm(nn.Conv2d(channels, 1, 3, padding=1)),
             ]

@@ -105,6 +105,7 @@ class GanTrainer:
             if features is None:
                 raise UsageError("the projected discriminator needs the weights of SqueezeNet 1.1 (--features FILE)")
             self.pyramid: FeaturePyramid | None = FeaturePyramid(load_squeezenet_features(features)).to(self.device)
+            self.pyramid.calibrate(pictures[:64].to(self.device).float() / 127.5 - 1)
             self.judge: nn.Module = Heads(self.pyramid.widths).to(self.device).train()
         else:
             self.pyramid = None

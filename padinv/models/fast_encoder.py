@@ -1,0 +1,164 @@
+"""The `fast` encoder body: a plain residual backbone down to 4 px, chosen for two cores.
+
+Where the reference computes a 34 x 34 feature map and reads its border, this body computes border positions only: the
+top-down sum and every projection on the way to a ring are 1x1, so they commute with taking the ring.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from padinv.runtime.errors import UsageError
+from padinv.runtime.spec import ModelSpec
+
+
+class ResBlock(nn.Module):
+    """conv, BN, PReLU, conv, BN, plus shortcut, PReLU; BN folds into the convolutions at export."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.act1 = nn.PReLU(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.act2 = nn.PReLU(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
+                nn.Conv2d(in_channels, out_channels, 1, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act1(self.bn1(self.conv1(x)))
+        return self.act2(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+def stage_plan(image_size: int) -> dict[int, tuple[int, int]]:
+    """Resolution -> (channels, blocks) of the backbone, from half the picture's side down to 4 px."""
+    large = image_size > 64
+    plan = {}
+    resolution = image_size // 2
+    while resolution >= 4:
+        channels = min(512, max(32, 2048 // resolution)) * (2 if large and 16 <= resolution <= 64 else 1)
+        blocks = 1 if resolution == image_size // 2 else (3 if large else 2)
+        plan[resolution] = (min(512, channels), blocks)
+        resolution //= 2
+    return plan
+
+
+def ring_cells(resolution: int, level: int) -> list[int]:
+    """Where the ring around a map of side `resolution` falls on a map of side `level`, repeating the latter's border.
+
+    Returns 4 * resolution + 4 indices into the flattened level x level map, in the ring's order: nearest up-sampling,
+    replicated padding and taking the ring, as one gather.
+    """
+    r = resolution
+    span = range(-1, r + 1)
+    places = [(-1, j) for j in span] + [(r, j) for j in span]
+    places += [(i, -1) for i in range(r)] + [(i, r) for i in range(r)]
+
+    def cell(i: int) -> int:
+        return min(max(i, 0), r - 1) * level // r
+
+    return [cell(i) * level + cell(j) for i, j in places]
+
+
+class FastBody(nn.Module):
+    """Image -> residual codes, residual constant, rings.
+
+    Args:
+        spec: geometry of the generator.
+        const: predict the 4 x 4 constant input.
+        pad_resolutions: resolutions whose rings are predicted; empty for the W+ only baseline.
+
+    Raises:
+        UsageError: a ring is asked for above half the picture's side.
+    """
+
+    def __init__(self, spec: ModelSpec, const: bool, pad_resolutions: tuple[int, ...], fpn_width: int = 128) -> None:
+        super().__init__()
+        self.spec = spec
+        plan = stage_plan(spec.image_size)
+        self.resolutions = tuple(plan)  # finest first
+        if too_fine := [r for r in pad_resolutions if r not in plan]:
+            raise UsageError(f"the fast encoder has no feature at {too_fine[0]} px for a {spec.image_size} px picture")
+        self.pad_resolutions = tuple(sorted(pad_resolutions))
+
+        channels, _ = plan[self.resolutions[0]]
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, channels, 4, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.PReLU(channels)
+        )
+        stages = []
+        for resolution, (width, blocks) in plan.items():
+            stride = 1 if resolution == self.resolutions[0] else 2
+            stage = [ResBlock(channels, width, stride)] + [ResBlock(width, width, 1) for _ in range(blocks - 1)]
+            stages.append(nn.Sequential(*stage))
+            channels = width
+        self.stages = nn.ModuleList(stages)
+
+        # Codes: the flattened 4 px feature, and the average of every stage (colour, texture, lighting).
+        self.squeeze = nn.Conv2d(channels, 96, 1)
+        hidden = 768
+        self.trunk = nn.Sequential(
+            nn.Linear(96 * 16 + sum(width for width, _ in plan.values()), hidden), nn.PReLU(hidden)
+        )
+        self.codes = nn.Linear(hidden, spec.num_layers * spec.w_dim)
+        self.const_head = nn.Conv2d(channels, spec.channels[0], 3, padding=1) if const else None
+
+        self.laterals = nn.ModuleDict()
+        self.projections = nn.ModuleDict()
+        if self.pad_resolutions:
+            needed = [r for r in self.resolutions if r <= self.pad_resolutions[-1]]
+            self.laterals = nn.ModuleDict({str(r): nn.Conv1d(plan[r][0], fpn_width, 1) for r in needed})
+            self.projections = nn.ModuleDict(
+                {
+                    str(r): nn.Sequential(nn.PReLU(fpn_width), nn.Conv1d(fpn_width, spec.channels_at(r), 1))
+                    for r in self.pad_resolutions
+                }
+            )
+            for level in needed:
+                cells = ring_cells(level, level)
+                self.register_buffer(f"cells_{level}", torch.tensor(cells), persistent=False)
+                for r in (r for r in self.pad_resolutions if r > level):
+                    lift = [cells.index(cell) for cell in ring_cells(r, level)]
+                    self.register_buffer(f"lift_{level}_{r}", torch.tensor(lift), persistent=False)
+        # Everything starts at the average image: zero residuals, zero rings.
+        last = [self.codes, *([self.const_head] if self.const_head is not None else [])]
+        for module in [*last, *(p[1] for p in self.projections.values())]:
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def _rings(self, maps: dict[int, Tensor]) -> dict[int, Tensor]:
+        """Top-down pyramid evaluated at ring positions only; the border of a map stands for what lies beyond it."""
+        borders = {
+            int(level): lateral(maps[int(level)].flatten(2)[:, :, getattr(self, f"cells_{level}")])
+            for level, lateral in self.laterals.items()
+        }
+        rings: dict[int, Tensor] = {}
+        for r in self.pad_resolutions:
+            total = borders[r]
+            for level in (x for x in borders if x < r):
+                total = total + borders[level][:, :, getattr(self, f"lift_{level}_{r}")]
+            rings[r] = self.projections[str(r)](total)
+        return rings
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None, dict[int, Tensor]]:
+        """image [N, 3, S, S] in [-1, 1] -> (codes, const, rings).
+
+        codes [N, L, w_dim] are residuals on `w_avg`; const [N, C_4, 4, 4] is a residual on the learned constant, or
+        None; rings map a resolution r to [N, C_r, 4r+4].
+        """
+        x = self.stem(image)
+        maps: dict[int, Tensor] = {}
+        for resolution, stage in zip(self.resolutions, self.stages, strict=True):
+            x = stage(x)
+            maps[resolution] = x
+        means = [m.mean(dim=(2, 3)) for m in maps.values()]
+        hidden = self.trunk(torch.cat([self.squeeze(x).flatten(1), *means], dim=1))
+        codes = self.codes(hidden).reshape(-1, self.spec.num_layers, self.spec.w_dim)
+        const = None if self.const_head is None else self.const_head(x)
+        return codes, const, self._rings(maps) if self.pad_resolutions else {}
