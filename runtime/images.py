@@ -6,6 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,22 @@ def read_image(path: Path | str, enough: int | None = None) -> tuple[Image.Image
             return _decode(file, kind, path, enough)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def read_image_bytes(data: bytes, name: Path | str, enough: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
+    """`read_image` for a file already in memory, such as a member of an archive; `name` stands in messages.
+
+    Raises:
+        InputError: see `read_image`.
+    """
+    if not data:
+        raise InputError(f"{name} is empty (0 bytes), so it was skipped")
+    kind = sniff(data[:512])
+    if kind is None:
+        raise InputError(
+            f"{name} is not a PNG, JPEG, WebP, BMP or TIFF picture (it is {_foreign(data[:512])}), so it was skipped"
+        )
+    return _decode(BytesIO(data), kind, Path(name), enough)
 
 
 def _decode(file: Any, kind: str, path: Path, enough: int | None) -> tuple[Image.Image, tuple[int, int]]:
