@@ -1,0 +1,248 @@
+"""Inverting many files: read ahead, encode and generate in batches, write, record; stoppable at any moment."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from padinv.runtime import metrics
+from padinv.runtime.errors import InputError, UsageError
+from padinv.runtime.files import atomic_path
+from padinv.runtime.gather import Found
+from padinv.runtime.images import FITS, Prepared, array_to_image, read_prepared
+from padinv.runtime.journal import Journal
+from padinv.runtime.model import DEFAULT_BATCH, Model, to_float, to_uint8
+
+FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+_SAVE: dict[str, dict[str, Any]] = {
+    "png": {"compress_level": 6},
+    "jpg": {"quality": 95, "subsampling": 0},
+    "webp": {"quality": 95},
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the results, besides the source and the model.
+
+    Attributes:
+        fit: how a picture becomes square, 'crop' or 'pad'.
+        format: of the reconstruction: 'png', 'jpg' or 'webp'.
+        dtype: of the inversion file: 'float16' or 'float32'.
+        batch_size: images that go through the networks at once.
+        overwrite: do everything again, and replace files that are not this tool's.
+    """
+
+    fit: str = "crop"
+    format: str = "png"
+    dtype: str = "float16"
+    batch_size: int = DEFAULT_BATCH
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("fit", self.fit, FITS),
+            ("format", self.format, tuple(FORMATS)),
+            ("dtype", self.dtype, ("float16", "float32")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+        if self.batch_size < 1:
+            raise UsageError(f"the batch size must be at least 1, not {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class Done:
+    """One image finished: its line in `results.jsonl`, and its [S, S, 3] uint8 input."""
+
+    record: dict[str, Any]
+    pixels: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One image that an earlier run had finished."""
+
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One input that gave nothing, and a sentence that says why."""
+
+    path: str
+    reason: str
+
+
+Event = Done | Kept | Skipped
+
+
+@dataclass
+class _Job:
+    found: Found
+    like: dict[str, Any]
+    outputs: dict[str, str]
+    prepared: Prepared
+
+
+def invert_files(model: Model, files: Sequence[Found], journal: Journal, options: Options) -> Iterator[Event]:
+    """Invert files into `journal.out`; one event a file, in no promised order.
+
+    For each file NAME the folder receives NAME.png (or another format) and NAME.safetensors, and the journal a record.
+    Closing the generator, or an interruption, leaves every finished image recorded and no half-written file.
+
+    Raises:
+        OutputError: the results cannot be written. BundleError, BackendError: the model cannot run.
+    """
+    todo: list[tuple[Found, dict[str, Any], dict[str, str]]] = []
+    taken = {f"{found.name}.{options.format}".casefold() for found in files}
+    for found in files:
+        if any(parent.as_posix().casefold() in taken for parent in PurePosixPath(found.name).parents):
+            yield Skipped(str(found.path), f"{found.path} was skipped: its folder has the name of another result")
+            continue
+        like = {"source": os.path.abspath(found.path), **_identity(found.path), **_conditions(model, options)}
+        outputs = {"image": f"{found.name}.{options.format}", "inversion": f"{found.name}.safetensors"}
+        if not options.overwrite:
+            if journal.complete(found.name, like):
+                yield Kept(journal.records[found.name])
+                continue
+            if foreign := _foreign(journal, found.name, like["source"], outputs):
+                yield Skipped(str(found.path), foreign)
+                continue
+        todo.append((found, like, outputs))
+    if not todo:
+        return
+    workers = min(4, len(todo), (os.cpu_count() or 1) + 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="padinv-io") as pool:
+        try:
+            batch: list[_Job] = []
+            for item, result in _read_ahead(pool, todo, model.spec.image_size, options):
+                if isinstance(result, InputError):
+                    yield Skipped(str(item[0].path), str(result))
+                else:
+                    batch.append(_Job(*item, result))
+                if len(batch) == options.batch_size:
+                    yield from _run(model, batch, journal, options, pool)
+                    batch = []
+            if batch:
+                yield from _run(model, batch, journal, options, pool)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return {"source_bytes": None, "source_mtime_ns": None}  # reading it will say why
+    return {"source_bytes": status.st_size, "source_mtime_ns": status.st_mtime_ns}
+
+
+def _conditions(model: Model, options: Options) -> dict[str, Any]:
+    """What besides the source decides a result; a change of any of it makes the image anew."""
+    return {
+        "model": model.bundle.fingerprint,
+        "precision": model.precision,
+        "fit": options.fit,
+        "format": options.format,
+        "dtype": options.dtype,
+    }
+
+
+def _foreign(journal: Journal, name: str, source: str, outputs: dict[str, str]) -> str | None:
+    for output in outputs.values():
+        path = journal.out / output
+        if os.path.lexists(path) and not journal.ours(name, source, output):
+            return (
+                f"{path} exists and was not made from {source}, so that picture was skipped and nothing overwritten; "
+                "choose another --out, or allow it with --overwrite"
+            )
+    return None
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor, todo: Sequence[Any], size: int, options: Options
+) -> Iterator[tuple[Any, Prepared | InputError]]:
+    """Read files in order, up to two batches ahead of their use."""
+
+    def read(path: Path) -> Prepared | InputError:
+        try:
+            return read_prepared(path, size, options.fit)
+        except InputError as error:
+            return error
+
+    waiting: deque[tuple[Any, Future[Prepared | InputError]]] = deque()
+    for item in todo:
+        waiting.append((item, pool.submit(read, item[0].path)))
+        if len(waiting) >= 2 * options.batch_size:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    while waiting:
+        first, future = waiting.popleft()
+        yield first, future.result()
+
+
+def _run(
+    model: Model, batch: list[_Job], journal: Journal, options: Options, pool: ThreadPoolExecutor
+) -> Iterator[Event]:
+    started = time.perf_counter()
+    x = to_float(np.stack([job.prepared.pixels for job in batch]))
+    inversion = model.encode(x, options.batch_size)
+    inversion.items = [{"source": job.found.name, **job.prepared.item()} for job in batch]
+    y = model.generate_float(inversion, options.batch_size)
+    seconds = (time.perf_counter() - started) / len(batch)
+    figures = _figures(x, metrics.average_pool(y, model.spec.image_size))
+    pictures = to_uint8(y)
+
+    def write(i: int) -> dict[str, Any]:
+        job = batch[i]
+        _save_picture(journal.out / job.outputs["image"], pictures[i], options.format)
+        inversion[i].save(journal.out / job.outputs["inversion"], options.dtype)
+        sizes = {k: {"file": o, "bytes": (journal.out / o).stat().st_size} for k, o in job.outputs.items()}
+        return {
+            "name": job.found.name,
+            **job.like,
+            "size": list(job.prepared.size),
+            "outputs": sizes,
+            **{name: values[i] for name, values in figures.items()},
+            "seconds": round(seconds, 6),
+            "backend": model.session("encoder").backend,
+            "generator_hash": model.generator_hash,
+        }
+
+    journal.announce(output for job in batch for output in job.outputs.values())
+    futures = [pool.submit(write, i) for i in range(len(batch))]
+    try:
+        wait(futures)
+    finally:  # also when interrupted: what is written is recorded
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        finished = [f for f in futures if not f.cancelled() and f.exception() is None]
+        journal.add([f.result() for f in finished])
+    for future, job in zip(futures, batch, strict=True):
+        yield Done(future.result(), job.prepared.pixels)
+
+
+def _figures(x: np.ndarray, y: np.ndarray) -> dict[str, list[float | None]]:
+    values = {"mse": metrics.mse(x, y), "psnr": metrics.psnr(x, y)}
+    size = x.shape[-1]
+    values["ssim"] = metrics.ssim(x, y) if size >= 11 else np.full(len(x), np.nan)
+    # JSON has no infinity (PSNR of equal images) and no NaN (SSIM of a picture smaller than its window).
+    return {name: [float(v) if math.isfinite(v) else None for v in array] for name, array in values.items()}
+
+
+def _save_picture(path: Path, pixels: np.ndarray, kind: str) -> None:
+    image = array_to_image(pixels)
+    with atomic_path(path) as temporary:
+        image.save(temporary, format=FORMATS[kind], **_SAVE[kind])
