@@ -26,6 +26,11 @@ def fir_kernel(gain: float) -> Tensor:
     return kernel * (gain / kernel.sum())
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision widened to float32; float32 and float64 as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def upsample_image(x: Tensor) -> Tensor:
     """StyleGAN2's 2x up-sampling of the RGB skip: [N, C, H, W] -> [N, C, 2H, 2W].
 
@@ -109,12 +114,13 @@ class StyledConv(nn.Module):
             x.is_cuda and torch.get_autocast_dtype("cuda") is torch.float16 and torch.is_autocast_enabled("cuda")
         )
         if half:  # keep products inside float16's range; the ring shares the style's factor
-            peak = style.float().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
+            peak = at_least_float32(style).abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
             style = style / peak.to(style.dtype)
             eps = self.demod_eps / peak.square()
             ring = None if ring is None else ring / peak.to(ring.dtype).unsqueeze(2)
-        power = weight.float().square().sum(dim=(2, 3))  # [C_out, C_in]
-        demod = torch.rsqrt(F.linear(style.float().square(), power) + eps)  # [N, C_out]
+        with torch.autocast(x.device.type, enabled=False):  # eight bits of demodulation would tint whole channels
+            power = at_least_float32(weight).square().sum(dim=(2, 3))  # [C_out, C_in]
+            demod = torch.rsqrt(F.linear(at_least_float32(style).square(), power) + eps)  # [N, C_out]
 
         x = x * style.to(x.dtype)[:, :, None, None]
         if self.up:
@@ -146,7 +152,8 @@ class ToRGB(nn.Module):
         self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:  # [N, C, r, r], [N, w_dim] -> float32 [N, 3, r, r]
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:  # [N, C, r, r], [N, w_dim] -> at least float32 [N, 3, r, r]
         style = self.affine(w) * (1.0 / math.sqrt(x.shape[1]))
-        y = F.conv2d(x * style.to(x.dtype)[:, :, None, None], self.weight).float() + self.bias[None, :, None, None]
+        y = at_least_float32(F.conv2d(x * style.to(x.dtype)[:, :, None, None], self.weight))
+        y = y + self.bias[None, :, None, None]
         return y if self.conv_clamp is None else y.clamp(-self.conv_clamp, self.conv_clamp)
