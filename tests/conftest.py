@@ -1,0 +1,66 @@
+"""Fixtures that all four folders' tests share."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_bundle import write_tiny_bundle
+
+
+@dataclass
+class CliResult:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def _tiny_bundle_master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+def tiny_bundle(_tiny_bundle_master: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle that a test may damage."""
+    return Path(shutil.copytree(_tiny_bundle_master, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def run_cli() -> Callable[..., CliResult]:
+    """Run `padinv ARGS...` in this process."""
+
+    def run(*args: object) -> CliResult:
+        from padinv.cli.main import app
+
+        out, err = io.StringIO(), io.StringIO()
+        code = 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                app(args=[str(arg) for arg in args], prog_name="padinv")
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        return CliResult(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def picture() -> Callable[..., Image.Image]:
+    """A smooth colourful RGB picture of any size; the seed decides its colours."""
+
+    def make(width: int = 40, height: int = 40, seed: int = 0) -> Image.Image:
+        rng = np.random.default_rng(seed)
+        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+    return make
