@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Annotated, Any
@@ -143,6 +144,8 @@ def root(
 
 def main() -> None:
     """Entry point of the `padinv` script."""
+    # Pillow warns about damaged metadata of pictures that it reads all the same: noise to the person at the terminal.
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _terminated)
     app(prog_name="padinv")
