@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from padinv.cli import options as opt
+from padinv.cli.main import printable
 
 
 def command(
@@ -68,5 +69,4 @@ def _plain(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_plain, value))
-    text = str(value)
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(str(value))

@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "invert": ("padinv.cli.invert", "Invert photographs: reconstruction, inversion file, figures and a report."),
     "demo": ("padinv.cli.demo", "Invert the pictures that ship with padinv."),
     "generate": ("padinv.cli.generate", "Sample pictures from the generator, or render saved inversions."),
+    "train": ("padinv.cli.train", "Train an encoder for a frozen generator."),
     "info": ("padinv.cli.info", "Say what a file or folder of padinv is."),
 }
 
@@ -110,8 +111,13 @@ def explain(error: BaseException) -> int:
 
 def say(text: str) -> None:
     """One line on stderr, led by the program's name."""
-    sys.stderr.write(f"padinv: {text}\n")
+    sys.stderr.write(f"padinv: {printable(text)}\n")
     sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """`text` without what could steer a terminal or break the line: file names may hold anything."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _terminated(signum: int, frame: Any) -> None:

@@ -35,7 +35,9 @@ class _Rich:
         self._progress.advance(self._task, count)  # type: ignore[attr-defined]
 
     def say(self, text: str) -> None:
-        self._progress.console.print(f"padinv: {text}", markup=False, highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
+        from padinv.cli.main import printable
+
+        self._progress.console.print(f"padinv: {printable(text)}", markup=False, highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
 
 
 @contextmanager

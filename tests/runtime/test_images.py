@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -184,6 +185,7 @@ def test_what_is_no_file(tmp_path):
         read_image(tmp_path / "pipe.png")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_mutated_files_are_read_or_refused(tmp_path, picture):
     rng = np.random.default_rng(0)
     for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF"):
@@ -194,11 +196,8 @@ def test_mutated_files_are_read_or_refused(tmp_path, picture):
             for position in rng.integers(0, len(data), 4):
                 data[position] = rng.integers(0, 256)
             (tmp_path / "a").write_bytes(data)
-            try:
-                image, _ = read_image(tmp_path / "a")
-                assert image.mode == "RGB"
-            except InputError:
-                pass
+            with contextlib.suppress(InputError):
+                assert read_image(tmp_path / "a")[0].mode == "RGB"
 
 
 def test_square_boxes():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
@@ -183,7 +184,5 @@ def test_a_damaged_file_is_an_input_error_or_still_an_inversion(tmp_path_factory
     if cut % 3 == 0:
         del data[cut % len(data) :]
     (folder / "a.safetensors").write_bytes(data)
-    try:
+    with contextlib.suppress(InputError):
         assert len(Inversion.load(folder / "a.safetensors")) == 1
-    except InputError:
-        pass
