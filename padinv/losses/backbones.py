@@ -1,0 +1,146 @@
+"""The ImageNet networks under LPIPS, in torch's layers and under torchvision's parameter names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from padinv.models.squeezenet import squeezenet_features
+from padinv.runtime.errors import InputError, UsageError
+
+
+def alexnet_features() -> nn.Sequential:
+    """torchvision's `alexnet().features` up to its last ReLU, at random weights."""
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 11, stride=4, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2),
+        nn.Conv2d(192, 384, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(256, 256, 3, padding=1),
+        nn.ReLU(),
+    )
+
+
+def vgg16_features() -> nn.Sequential:
+    """torchvision's `vgg16().features` up to its last ReLU, at random weights."""
+    modules: list[nn.Module] = []
+    channels = 3
+    for width, convs in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        if modules:
+            modules.append(nn.MaxPool2d(2, stride=2))
+        for _ in range(convs):
+            modules += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+    return nn.Sequential(*modules)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A feature network.
+
+    Attributes:
+        build: makes the feature modules at random weights.
+        taps: indices of the modules whose outputs LPIPS compares, in order.
+        widths: their channels.
+        smallest: the smallest image side that leaves something at every tap.
+        file: torchvision's file name.
+        pattern: what such files are called in the torch hub cache, over the versions.
+    """
+
+    build: object
+    taps: tuple[int, ...]
+    widths: tuple[int, ...]
+    smallest: int
+    file: str
+    pattern: str
+
+    @property
+    def url(self) -> str:
+        """Where torchvision publishes the file."""
+        return f"https://download.pytorch.org/models/{self.file}"
+
+
+BACKBONES = {
+    "alex": Backbone(
+        alexnet_features,
+        (1, 4, 7, 9, 11),
+        (64, 192, 384, 256, 256),
+        31,
+        "alexnet-owt-7be5be79.pth",
+        "alexnet-owt-*.pth",
+    ),
+    "vgg": Backbone(
+        vgg16_features, (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), 16, "vgg16-397923af.pth", "vgg16-*.pth"
+    ),
+    "squeeze": Backbone(
+        squeezenet_features,
+        (1, 4, 7, 9, 10, 11, 12),
+        (64, 128, 256, 384, 384, 512, 512),
+        17,
+        "squeezenet1_1-b8a52dc0.pth",
+        "squeezenet1_1*.pth",
+    ),
+}
+
+
+def backbone_named(name: str) -> Backbone:
+    """The backbone 'alex', 'vgg' or 'squeeze'.
+
+    Raises:
+        UsageError: another name.
+    """
+    if name not in BACKBONES:
+        raise UsageError(f"LPIPS has the backbones {', '.join(BACKBONES)}, not {name!r}")
+    return BACKBONES[name]
+
+
+def find_backbone_file(name: str, path: Path | str | None = None) -> Path:
+    """The weight file of a backbone: `path`, or a folder's or the torch hub cache's file of torchvision's name.
+
+    Raises:
+        InputError: there is none; the message says where to get it.
+    """
+    backbone = backbone_named(name)
+    if path is not None and not Path(path).is_dir():
+        if not Path(path).exists():
+            raise InputError(f"{path} does not exist; the weights for LPIPS '{name}' are at {backbone.url}")
+        return Path(path)
+    folder = Path(path) if path is not None else Path(torch.hub.get_dir()) / "checkpoints"
+    if found := sorted(folder.glob(backbone.pattern)):
+        return found[-1]
+    raise InputError(
+        f"LPIPS '{name}' needs {backbone.file}, and {folder} does not hold it; download {backbone.url} into that "
+        "folder, or give the file with --lpips-weights"
+    )
+
+
+def load_backbone(name: str, path: Path | str | None = None) -> nn.Sequential:
+    """A backbone with torchvision's weights (float16 or float32 in the file), frozen, in eval mode.
+
+    Raises:
+        InputError: no weight file, or one that is damaged or of another network.
+    """
+    backbone = backbone_named(name)
+    file = find_backbone_file(name, path)
+    net: nn.Sequential = backbone.build()  # type: ignore[operator]
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        weights = {k.removeprefix("features."): v.float() for k, v in state.items() if k.startswith("features.")}
+        net.load_state_dict(weights)
+    except Exception as error:  # torch.load raises many kinds for a foreign file
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{file} does not hold torchvision's weights for LPIPS '{name}' ({reason}); get {backbone.url}"
+        ) from error
+    if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
+        raise InputError(f"{file} holds weights that are not finite; get {backbone.url} again")
+    return net.eval().requires_grad_(False)

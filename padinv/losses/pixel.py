@@ -1,0 +1,10 @@
+"""Pixel loss (paper eq. 5, first term)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def pixel_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of images [N, 3, S, S] in [-1, 1] -> scalar in float32."""
+    return (output.float() - target.float()).square().mean()
