@@ -26,7 +26,8 @@ class EncoderConfig:
         padding: predict the padding space. False: latent codes only, pSp's setting, whatever the next two say.
         const: predict the constant input (p_0).
         pad_resolutions: resolutions whose rings are predicted; None: all that the generator's spec names.
-        projections: 'reference' only: one 1x1 projection a ring; False: one shared map, as in some of the paper's files.
+        projections: 'reference' only: one 1x1 projection a ring; False: one shared map, as some of the paper's files
+            have it.
     """
 
     architecture: str = "reference"
