@@ -1,0 +1,113 @@
+"""How a training shows itself: a rich bar on a terminal, one line every so often in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+SHOWN_TERMS = ("pix", "per", "id", "adv", "reg", "d")
+LINE_SECONDS = 30.0
+
+
+def terms_text(terms: Mapping[str, float]) -> str:
+    """The loss terms in one short line."""
+    return " ".join(f"{name} {terms[name]:.4f}" for name in SHOWN_TERMS if name in terms)
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+class Smoothed:
+    """Loss terms averaged over the last fifty steps or so."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def add(self, terms: Mapping[str, float]) -> None:
+        for name, value in terms.items():
+            self.values[name] = value + 0.98 * (self.values.get(name, value) - value)
+
+
+class LineReporter:
+    """One line every `LINE_SECONDS`, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self.smoothed = Smoothed()
+        self.done = self.total = self.first = 0
+        self.began = self.last = time.monotonic()
+
+    def message(self, text: str) -> None:
+        sys.stderr.write(f"padinv: {text}\n")
+        sys.stderr.flush()
+
+    def start(self, done: int, total: int) -> None:
+        self.done = self.first = done
+        self.total = total
+        self.began = self.last = time.monotonic()
+
+    def advance(self, done: int, terms: Mapping[str, float]) -> None:
+        self.done = done
+        self.smoothed.add(terms)
+        now = time.monotonic()
+        if now - self.last >= LINE_SECONDS:
+            self.last = now
+            rate = (done - self.first) / (now - self.began)
+            left = duration_text((self.total - done) / rate) if rate > 0 else "?"
+            self.message(
+                f"{done:,} / {self.total:,} images  {rate:.1f} images/s  {left} left  "
+                f"{terms_text(self.smoothed.values)}  lr {terms['lr']:.2e}"
+            )
+
+    def finish(self) -> None:
+        pass
+
+
+class BarReporter:
+    """A progress bar with images a second, time left and the loss terms."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.console = Console(stderr=True)
+        self.smoothed = Smoothed()
+        self.progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[terms]}", style="dim"),
+            console=self.console,
+        )
+        self.task: Any = None
+        self.first = 0
+        self.began = time.monotonic()
+
+    def message(self, text: str) -> None:
+        self.console.print(f"padinv: {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def start(self, done: int, total: int) -> None:
+        self.first, self.began = done, time.monotonic()
+        self.task = self.progress.add_task("training", total=total, completed=done, rate="", terms="")
+        self.progress.start()
+
+    def advance(self, done: int, terms: Mapping[str, float]) -> None:
+        self.smoothed.add(terms)
+        rate = (done - self.first) / max(time.monotonic() - self.began, 1e-9)
+        text = terms_text(self.smoothed.values)
+        self.progress.update(self.task, completed=done, rate=f"{rate:.1f} images/s", terms=text)
+
+    def finish(self) -> None:
+        self.progress.stop()
+
+
+def reporter() -> LineReporter | BarReporter:
+    """The bar where standard error is a terminal, lines elsewhere."""
+    return BarReporter() if sys.stderr.isatty() else LineReporter()
