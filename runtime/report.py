@@ -69,12 +69,16 @@ def _number(value: Any, digits: int, unit: str = "") -> str:
 
 def _summary(records: Sequence[Mapping[str, Any]]) -> str:
     seconds = _mean(records, "seconds")
+    milliseconds = None if seconds is None else 1000 * seconds
     facts = [
         (str(len(records)), "pictures"),
         (_number(_mean(records, "mse"), 4), "mean MSE, on [−1, 1]"),
         (_number(_mean(records, "psnr"), 2, " dB"), "mean PSNR"),
         (_number(_mean(records, "ssim"), 3), "mean SSIM"),
-        (_number(seconds * 1000 if seconds is not None else None, 0, " ms"), "a picture, encoder and generator"),
+        (
+            _number(milliseconds, 0 if milliseconds and milliseconds >= 10 else 1, " ms"),
+            "a picture, encoder and generator",
+        ),
     ]
     return (
         '<ul class="facts">'

@@ -34,7 +34,7 @@ grid?.addEventListener("click", (event) => {
   const images = pair.cloneNode(true);
   images.addEventListener("click", () => dialog.close());
   const line = document.createElement("p");
-  line.textContent = pair.parentElement.querySelector("figcaption").innerText.replace(/\s+/g, " ");
+  line.textContent = [...pair.parentElement.querySelector("figcaption").children].map((part) => part.textContent).join("   ");
   dialog.replaceChildren(images, line);
   dialog.showModal();
 });
