@@ -135,14 +135,14 @@ class FastBody(nn.Module):
     def _rings(self, maps: dict[int, Tensor]) -> dict[int, Tensor]:
         """Top-down pyramid evaluated at ring positions only; the border of a map stands for what lies beyond it."""
         borders = {
-            int(level): lateral(maps[int(level)].flatten(2)[:, :, getattr(self, f"cells_{level}")])
+            int(level): lateral(maps[int(level)].flatten(2).index_select(2, getattr(self, f"cells_{level}")))
             for level, lateral in self.laterals.items()
         }
         rings: dict[int, Tensor] = {}
         for r in self.pad_resolutions:
             total = borders[r]
             for level in (x for x in borders if x < r):
-                total = total + borders[level][:, :, getattr(self, f"lift_{level}_{r}")]
+                total = total + borders[level].index_select(2, getattr(self, f"lift_{level}_{r}"))
             rings[r] = self.projections[str(r)](total)
         return rings
 
