@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "invert": ("padinv.cli.invert", "Invert photographs: reconstruction, inversion file, figures and a report."),
     "demo": ("padinv.cli.demo", "Invert the pictures that ship with padinv."),
     "generate": ("padinv.cli.generate", "Sample pictures from the generator, or render saved inversions."),
+    "train-generator": ("padinv.cli.train_generator", "Train a small StyleGAN2 from photographs."),
     "train": ("padinv.cli.train", "Train an encoder for a frozen generator."),
     "info": ("padinv.cli.info", "Say what a file or folder of padinv is."),
 }

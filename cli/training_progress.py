@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-SHOWN_TERMS = ("pix", "per", "id", "adv", "reg", "d")
+SHOWN_TERMS = ("g", "pix", "per", "id", "adv", "reg", "d")
 LINE_SECONDS = 30.0
 
 

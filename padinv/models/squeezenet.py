@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
-
-from padinv.runtime.errors import InputError
 
 
 class Fire(nn.Module):
@@ -45,22 +41,3 @@ def squeezenet_features() -> nn.Sequential:
         Fire(384, 64, 256),
         Fire(512, 64, 256),
     )
-
-
-def load_squeezenet_features(path: Path | str) -> nn.Sequential:
-    """Feature extractor with a torchvision SqueezeNet 1.1 file's weights (float16 or float32), frozen, in eval mode.
-
-    Raises:
-        InputError: the file is missing or does not hold SqueezeNet 1.1.
-    """
-    path = Path(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        features = {k.removeprefix("features."): v.float() for k, v in state.items() if k.startswith("features.")}
-        net = squeezenet_features()
-        net.load_state_dict(features)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; it should hold torchvision's SqueezeNet 1.1 weights") from error
-    except Exception as error:  # torch.load raises many kinds for a foreign file
-        raise InputError(f"{path} does not hold torchvision's SqueezeNet 1.1 weights: {error}") from error
-    return net.eval().requires_grad_(False)

@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padinv.losses.backbones import load_backbone
 from padinv.models.discriminator import Discriminator
 from padinv.models.generator import Generator
 from padinv.models.projected import FeaturePyramid, Heads
-from padinv.models.squeezenet import load_squeezenet_features
 from padinv.runtime.errors import InputError, UsageError
-from padinv.runtime.files import atomic_path
 from padinv.runtime.spec import ModelSpec
 from padinv.training.augment import augment
+from padinv.training.encoder_trainer import DivergenceError
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class GanTrainer:
     Args:
         config: the settings.
         pictures: uint8 [N, 3, R, R], RGB, the photographs.
-        features: SqueezeNet 1.1 weights, needed by the projected discriminator.
+        features: SqueezeNet 1.1 weights for the projected discriminator; None: torch hub's cache.
         device: where to train.
 
     Raises:
-        InputError: pictures of another size, or unreadable feature weights.
+        InputError: pictures of another size, or feature weights that are missing or foreign.
     """
 
     def __init__(self, config: GanConfig, pictures: Tensor, features: Path | None, device: str = "cpu") -> None:
@@ -102,9 +102,7 @@ class GanTrainer:
             layer.noise_strength.requires_grad_(config.noise == "random")
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         if config.discriminator == "projected":
-            if features is None:
-                raise UsageError("the projected discriminator needs the weights of SqueezeNet 1.1 (--features FILE)")
-            self.pyramid: FeaturePyramid | None = FeaturePyramid(load_squeezenet_features(features)).to(self.device)
+            self.pyramid: FeaturePyramid | None = FeaturePyramid(load_backbone("squeeze", features)).to(self.device)
             self.pyramid.calibrate(pictures[:64].to(self.device).float() / 127.5 - 1)
             self.judge: nn.Module = Heads(self.pyramid.widths).to(self.device).train()
         else:
@@ -155,7 +153,7 @@ class GanTrainer:
             the losses, by name: 'g', 'd', and for 'stylegan2' sometimes 'r1'.
 
         Raises:
-            InputError: a loss is not finite; the message names it.
+            DivergenceError: a loss is not finite; the message names it.
         """
         config = self.config
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16")
@@ -163,7 +161,10 @@ class GanTrainer:
             losses = self._projected_step() if self.pyramid is not None else self._classical_step()
         for name, value in losses.items():
             if not math.isfinite(value):
-                raise InputError(f"the {name!r} loss became {value} after {self.images_seen} images; lower the rates")
+                raise DivergenceError(
+                    f"the {name!r} loss became {value} after {self.images_seen} images, so the training was stopped; "
+                    "the last checkpoint is intact, try a lower rate"
+                )
         self.images_seen += config.batch
         self._follow()
         return losses
@@ -241,10 +242,9 @@ class GanTrainer:
         parts = [self.average(part, truncation, noise="const") for part in z.split(32)]
         return torch.cat(parts).clamp(-1, 1)
 
-    def save(self, path: Path) -> None:
-        """Write everything that `load` needs for a training that goes on as if never stopped."""
-        state = {
-            "config": self.config.to_dict(),
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs for a training that goes on as if never stopped."""
+        return {
             "images_seen": self.images_seen,
             "generator": self.generator.state_dict(),
             "average": self.average.state_dict(),
@@ -255,26 +255,9 @@ class GanTrainer:
             "rng": self.rng.get_state(),
             "torch_rng": torch.get_rng_state(),
         }
-        with atomic_path(path) as temporary:
-            torch.save(state, temporary)
 
-    def load(self, path: Path) -> None:
-        """Go on from `save`; the configuration may differ in `images` only.
-
-        Raises:
-            InputError: the file is not such a checkpoint.
-            UsageError: it was written under another configuration; the difference is named.
-        """
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            old, new = state["config"], self.config.to_dict()
-        except Exception as error:
-            raise InputError(f"{path} is not a checkpoint of a generator training: {error}") from error
-        changed = [f"{k} {old.get(k)!r} -> {v!r}" for k, v in new.items() if k != "images" and old.get(k) != v]
-        if changed:
-            raise UsageError(
-                f"{path.parent} was begun with another configuration ({'; '.join(changed)}); use a new --out"
-            )
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict` of a trainer with the same configuration."""
         self.generator.load_state_dict(state["generator"])
         self.average.load_state_dict(state["average"])
         self.judge.load_state_dict(state["judge"])
