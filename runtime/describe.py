@@ -53,7 +53,7 @@ def describe_bundle(folder: Path) -> dict[str, Any]:
             state[name] = {"bytes": entry["bytes"], "state": "damaged", "problem": str(error)}
         else:
             state[name] = {"bytes": entry["bytes"], "state": "ok"}
-    extra = {
+    extra: dict[str, Any] = {
         key: bundle.manifest[key] for key in ("precision", "opset", "parity", "provenance") if key in bundle.manifest
     }
     return {

@@ -133,7 +133,8 @@ def _walk(
 ) -> None:
     """Files below `root`, folder by folder in name order. Linked folders come last, so a real path wins over a link."""
     seen: set[tuple[int, int] | None] = {skip} if skip else set()
-    pending, linked = [(root, prefix)], []
+    pending: list[tuple[Path, str]] = [(root, prefix)]
+    linked: list[tuple[Path, str]] = []
     while pending or linked:
         folder, below = pending.pop(0) if pending else linked.pop(0)
         identity = _identity(folder)
@@ -147,7 +148,7 @@ def _walk(
             continue
         if folder != root and _holds_results(folder):
             continue
-        inner = []
+        inner: list[tuple[Path, str]] = []
         for entry in entries:
             name = f"{below}/{entry.name}" if below else entry.name
             if entry.name.startswith("."):

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -86,15 +86,26 @@ class Skipped:
 Event = Done | Kept | Skipped
 
 
-@dataclass
-class _Job:
+@dataclass(frozen=True)
+class _Task:
+    """A file to do: the conditions of its result, and the results' relative names by kind."""
+
     found: Found
     like: dict[str, Any]
     outputs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A task whose file was read."""
+
+    task: _Task
     prepared: Prepared
 
 
-def invert_files(model: Model, files: Sequence[Found], journal: Journal, options: Options) -> Iterator[Event]:
+def invert_files(
+    model: Model, files: Sequence[Found], journal: Journal, options: Options
+) -> Generator[Event, None, None]:
     """Invert files into `journal.out`; one event a file, in no promised order.
 
     For each file NAME the folder receives NAME.png (or another format) and NAME.safetensors, and the journal a record.
@@ -103,7 +114,7 @@ def invert_files(model: Model, files: Sequence[Found], journal: Journal, options
     Raises:
         OutputError: the results cannot be written. BundleError, BackendError: the model cannot run.
     """
-    todo: list[tuple[Found, dict[str, Any], dict[str, str]]] = []
+    todo: list[_Task] = []
     taken = {f"{found.name}.{options.format}".casefold() for found in files}
     for found in files:
         if any(parent.as_posix().casefold() in taken for parent in PurePosixPath(found.name).parents):
@@ -118,18 +129,18 @@ def invert_files(model: Model, files: Sequence[Found], journal: Journal, options
             if foreign := _foreign(journal, found.name, like["source"], outputs):
                 yield Skipped(str(found.path), foreign)
                 continue
-        todo.append((found, like, outputs))
+        todo.append(_Task(found, like, outputs))
     if not todo:
         return
     workers = min(4, len(todo), (os.cpu_count() or 1) + 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="padinv-io") as pool:
         try:
             batch: list[_Job] = []
-            for item, result in _read_ahead(pool, todo, model.spec.image_size, options):
+            for task, result in _read_ahead(pool, todo, model.spec.image_size, options):
                 if isinstance(result, InputError):
-                    yield Skipped(str(item[0].path), str(result))
+                    yield Skipped(str(task.found.path), str(result))
                 else:
-                    batch.append(_Job(*item, result))
+                    batch.append(_Job(task, result))
                 if len(batch) == options.batch_size:
                     yield from _run(model, batch, journal, options, pool)
                     batch = []
@@ -171,8 +182,8 @@ def _foreign(journal: Journal, name: str, source: str, outputs: dict[str, str]) 
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor, todo: Sequence[Any], size: int, options: Options
-) -> Iterator[tuple[Any, Prepared | InputError]]:
+    pool: ThreadPoolExecutor, todo: Sequence[_Task], size: int, options: Options
+) -> Iterator[tuple[_Task, Prepared | InputError]]:
     """Read files in order, up to two batches ahead of their use."""
 
     def read(path: Path) -> Prepared | InputError:
@@ -181,9 +192,9 @@ def _read_ahead(
         except InputError as error:
             return error
 
-    waiting: deque[tuple[Any, Future[Prepared | InputError]]] = deque()
-    for item in todo:
-        waiting.append((item, pool.submit(read, item[0].path)))
+    waiting: deque[tuple[_Task, Future[Prepared | InputError]]] = deque()
+    for task in todo:
+        waiting.append((task, pool.submit(read, task.found.path)))
         if len(waiting) >= 2 * options.batch_size:
             first, future = waiting.popleft()
             yield first, future.result()
@@ -198,7 +209,7 @@ def _run(
     started = time.perf_counter()
     x = to_float(np.stack([job.prepared.pixels for job in batch]))
     inversion = model.encode(x, options.batch_size)
-    inversion.items = [{"source": job.found.name, **job.prepared.item()} for job in batch]
+    inversion.items = [{"source": job.task.found.name, **job.prepared.item()} for job in batch]
     y = model.generate_float(inversion, options.batch_size)
     seconds = (time.perf_counter() - started) / len(batch)
     figures = _figures(x, metrics.average_pool(y, model.spec.image_size))
@@ -206,12 +217,12 @@ def _run(
 
     def write(i: int) -> dict[str, Any]:
         job = batch[i]
-        _save_picture(journal.out / job.outputs["image"], pictures[i], options.format)
-        inversion[i].save(journal.out / job.outputs["inversion"], options.dtype)
-        sizes = {k: {"file": o, "bytes": (journal.out / o).stat().st_size} for k, o in job.outputs.items()}
+        _save_picture(journal.out / job.task.outputs["image"], pictures[i], options.format)
+        inversion[i].save(journal.out / job.task.outputs["inversion"], options.dtype)
+        sizes = {k: {"file": o, "bytes": (journal.out / o).stat().st_size} for k, o in job.task.outputs.items()}
         return {
-            "name": job.found.name,
-            **job.like,
+            "name": job.task.found.name,
+            **job.task.like,
             "size": list(job.prepared.size),
             "outputs": sizes,
             **{name: values[i] for name, values in figures.items()},
@@ -220,7 +231,7 @@ def _run(
             "generator_hash": model.generator_hash,
         }
 
-    journal.announce(output for job in batch for output in job.outputs.values())
+    journal.announce(output for job in batch for output in job.task.outputs.values())
     futures = [pool.submit(write, i) for i in range(len(batch))]
     try:
         wait(futures)
