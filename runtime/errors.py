@@ -39,6 +39,10 @@ class MismatchError(PadInvError):
     """Two things that must belong together do not: an inversion of another generator, shapes of another model."""
 
 
+class ExportError(PadInvError):
+    """A graph could not be made, or does not compute what torch computes."""
+
+
 class MissingPackageError(PadInvError):
     """An optional package is not installed.
 
