@@ -176,7 +176,7 @@ def _decode(file: Any, kind: str, path: Path, enough: int | None) -> tuple[Image
                 image.draft(None, (int(full[0] * shrink) + 1, int(full[1] * shrink) + 1))
             orientation = _orientation(image)
             image.load()
-            upright = to_rgb(image, path)
+            upright = _turned(to_rgb(image, path), orientation)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -189,11 +189,16 @@ def _decode(file: Any, kind: str, path: Path, enough: int | None) -> tuple[Image
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         cause = "is truncated" if "truncated" in reason.lower() else "is damaged"
         raise InputError(f"{path} {cause} and was skipped ({kind} decoder: {reason})") from error
-    if orientation in _TRANSPOSE:
-        upright = upright.transpose(_TRANSPOSE[orientation])
-        if orientation >= 5:
-            full = (full[1], full[0])
-    return upright, full
+    return upright, (full[1], full[0]) if orientation >= 5 else full
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """A Pillow image turned as its EXIF data says, if it has any."""
+    return _turned(image, _orientation(image))
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
 
 
 def _orientation(image: Image.Image) -> int:
@@ -202,7 +207,7 @@ def _orientation(image: Image.Image) -> int:
         value = image.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, OverflowError):
         return 1
-    return value if isinstance(value, int) else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def check_size(size: tuple[int, int], path: Path | str) -> None:

@@ -175,11 +175,13 @@ class Inversion:
                 mend = "; save with dtype='float32'" if np.isfinite(array).all() else ""
                 raise OutputError(f"cannot write {path}: {name} holds values that are not finite in {dtype}{mend}")
             arrays[name] = stored
-        metadata = {
-            "format": FORMAT,
-            "generator_hash": self.generator_hash,
-            "items": json.dumps(self.items, ensure_ascii=True, allow_nan=False),
-        }
+        try:
+            items = json.dumps(self.items, ensure_ascii=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise OutputError(
+                f"cannot write {path}: its items hold a value that JSON does not know: {error}"
+            ) from error
+        metadata = {"format": FORMAT, "generator_hash": self.generator_hash, "items": items}
         with atomic_path(path) as temporary:
             save_file(arrays, temporary, metadata=metadata)
 
@@ -191,7 +193,7 @@ class Inversion:
             InputError: the file is missing, not an inversion, damaged, or holds anything unexpected.
         """
         path = Path(path)
-        arrays, metadata = _read_safetensors(path)
+        arrays, metadata = read_arrays(path, "inversion")
         if metadata.get("format") != FORMAT:
             raise InputError(f"{path} is a safetensors file, but not an inversion; make one with: padinv invert")
         if problem := _shape_problem({name: array.shape for name, array in arrays.items()}):
@@ -243,25 +245,34 @@ def _shape_problem(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     return None
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read_arrays(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays, as float32, and the metadata of a safetensors file from outside; `kind` stands in messages.
+
+    Raises:
+        InputError: missing, too large, damaged, or with arrays that are neither F16 nor F32.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         if not path.is_file():
-            raise InputError(f"{path} is not a file, so no inversion was read")
+            raise InputError(f"{path} is not a file, so no {kind} was read")
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InputError(f"{path} is larger than {MAX_FILE_BYTES >> 30} GiB, so it was not read")
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             names = list(file.keys())
             if len(names) > MAX_LAYERS:
-                raise InputError(f"{path} is not an inversion: it holds {len(names)} arrays")
+                raise InputError(f"{path} is no {kind}: it holds {len(names)} arrays")
             for name in names:
-                if (kind := file.get_slice(name).get_dtype()) not in ("F16", "F32"):
-                    raise InputError(f"{path} is not an inversion: {name!r} has type {kind}, not F16 or F32")
+                if (dtype := file.get_slice(name).get_dtype()) not in ("F16", "F32"):
+                    raise InputError(f"{path} is no {kind}: {name!r} has type {dtype}, not F16 or F32")
             return {name: np.asarray(file.get_tensor(name), np.float32) for name in names}, dict(metadata)
     except (SafetensorError, OSError, ValueError, MemoryError) as error:
-        raise InputError(f"{path} cannot be read as an inversion: {_brief(error)}") from error
+        raise InputError(f"{path} cannot be read as {_article(kind)}: {_brief(error)}") from error
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _brief(error: BaseException) -> str:

@@ -123,7 +123,7 @@ class Model:
 
         Args:
             images: uint8 RGB [N, H, W, 3] (a single [H, W, 3] counts as a batch of one), or a list of PIL images of any
-                mode and size.
+                mode and size; their EXIF rotation is applied.
             batch_size: images that go through the encoder at once.
             fit: how a picture that is not square becomes one: 'crop' its middle, or 'pad' it with white.
 
@@ -133,7 +133,7 @@ class Model:
         Raises:
             MismatchError: an array of another dtype or layout.
         """
-        from padinv.runtime.images import array_to_image, prepare
+        from padinv.runtime.images import array_to_image, prepare, turn_upright
 
         if isinstance(images, np.ndarray):
             array = images[None] if images.ndim == 3 else images
@@ -142,7 +142,7 @@ class Model:
             pictures: Iterable[Any] = (array_to_image(one) for one in array)
             count = len(array)
         else:
-            pictures, count = images, len(images)
+            pictures, count = (turn_upright(one) for one in images), len(images)
         if count == 0:
             raise UsageError("no images were given, so nothing was inverted")
         prepared = [prepare(picture, self.spec.image_size, fit) for picture in pictures]

@@ -86,6 +86,14 @@ def test_values_beyond_float16_are_refused_and_nothing_is_left(tmp_path):
         inversion.save(tmp_path / "b.safetensors", dtype="float64")
 
 
+def test_items_that_are_no_json_are_refused(tmp_path):
+    inversion = make(1)
+    inversion.items[0]["transform"] = np.zeros((2, 3))
+    with pytest.raises(OutputError, match="JSON does not know"):
+        inversion.save(tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_different_generators_are_not_joined():
     with pytest.raises(MismatchError, match=r"generator 123456789abc.*generator abababababab"):
         Inversion.concat([make(), make(generator_hash="123456789abcdef")])

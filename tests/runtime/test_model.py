@@ -51,6 +51,18 @@ def test_arrays_and_pil_images_agree(model):
     assert np.array_equal(model.invert(x[0]).wp, a[0].wp)
 
 
+def test_exif_rotation_of_pil_images_is_applied(model, picture, tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(40, 20).rotate(90, expand=True).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        turned = model.invert([image])
+    np.testing.assert_array_equal(turned.wp, model.invert([picture(40, 20)]).wp)
+    assert turned.items[0]["size"] == [40, 20]
+
+
 def test_generate_gives_pictures_like_the_sources(model):
     smooth = np.full((1, 16, 16, 3), 200, np.uint8)
     y = model.generate(model.invert(smooth))

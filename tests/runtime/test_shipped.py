@@ -24,7 +24,7 @@ def test_the_built_in_model_is_whole_and_says_what_it_is():
     assert facts["template"] == "faces"
     assert re.fullmatch(r"[0-9a-f]{64}", facts["generator_hash"])
     assert sum(entry["bytes"] for entry in facts["files"].values()) < MAX_BYTES
-    listed = {name for name in facts["files"]} | {"model.json"}
+    listed = set(facts["files"]) | {"model.json"}
     assert {path.relative_to(builtin_bundle()).as_posix() for path in builtin_bundle().rglob("*")} == listed
 
 
