@@ -24,7 +24,7 @@ EMA_RAMP = 10  # early averages are short: decay (1 + n) / (10 + n) after n step
 
 
 class DivergenceError(PadInvError):
-    """A loss became infinite or not a number; nothing was changed by that step."""
+    """A loss or gradient became infinite or not a number."""
 
 
 def warmed_average(decay: float) -> Any:
@@ -124,7 +124,7 @@ class EncoderTrainer:
             discriminator takes part.
 
         Raises:
-            DivergenceError: a term is not finite. Weights and optimiser are as before the step.
+            DivergenceError: a term, or the gradient, is not finite; the caller should keep its last checkpoint.
         """
         config = self.config
         rate = config.rate_at(self.images_seen)
@@ -147,7 +147,9 @@ class EncoderTrainer:
         self._check(values)
         self.accelerator.backward(total)
         if config.clip > 0:
-            self.accelerator.clip_grad_norm_(self.encoder.parameters(), config.clip)
+            norm = self.accelerator.clip_grad_norm_(self.encoder.parameters(), config.clip)
+            if self.accelerator.scaler is None:  # a scaler skips such steps itself
+                self._check({"norm": float(norm)}, "the gradient's")
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.raw_discriminator is not None:
@@ -182,11 +184,11 @@ class EncoderTrainer:
             stacked = self.accelerator.reduce(stacked, "mean")
         return dict(zip(terms, stacked.tolist(), strict=True))
 
-    def _check(self, values: Mapping[str, float]) -> None:
+    def _check(self, values: Mapping[str, float], what: str = "the loss term") -> None:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise DivergenceError(
-                    f"the loss term {name!r} became {value} after {self.images_seen} images, so the training stopped "
+                    f"{what} {name!r} became {value} after {self.images_seen} images, so the training stopped "
                     "and kept its last checkpoint; begin anew with a lower --lr or with --mixed-precision no"
                 )
 

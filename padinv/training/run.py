@@ -88,10 +88,14 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         UsageError: the precision does not exist on this device.
     """
     AcceleratorState._reset_state()  # a second training in one process may use another precision
+    precision = config.mixed_precision
     try:
-        return Accelerator(mixed_precision=config.mixed_precision)
+        accelerator = Accelerator(mixed_precision=precision)
     except ValueError as error:
-        raise UsageError(f"mixed precision {config.mixed_precision!r} is not possible here: {error}") from error
+        raise UsageError(f"mixed precision {precision!r} is not possible here: {error}") from error
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise UsageError("mixed precision 'fp16' is not possible here: it needs a GPU; processors have 'bf16'")
+    return accelerator
 
 
 def process_count() -> int:
