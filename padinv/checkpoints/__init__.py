@@ -9,10 +9,19 @@ from padinv.checkpoints.native import (
     load_native_generator,
     save_encoder,
     save_generator,
+    save_model,
 )
 
 load_generator = load_native_generator
 load_discriminator = load_native_discriminator
 load_encoder = load_native_encoder
 
-__all__ = ["generator_hash", "load_discriminator", "load_encoder", "load_generator", "save_encoder", "save_generator"]
+__all__ = [
+    "generator_hash",
+    "load_discriminator",
+    "load_encoder",
+    "load_generator",
+    "save_encoder",
+    "save_generator",
+    "save_model",
+]

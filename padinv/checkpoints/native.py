@@ -96,6 +96,30 @@ def save_encoder(
     _save(path, "encoder", header, {f"encoder.{k}": v for k, v in encoder.state_dict().items()}, half)
 
 
+def save_model(
+    path: Path | str,
+    generator: Generator,
+    encoder: Encoder,
+    record: dict[str, Any] | None = None,
+    half: bool = False,
+) -> None:
+    """Write a generator and its encoder to one safetensors file, which loads as either.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    tensors = {f"generator.{k}": v for k, v in generator.state_dict().items()}
+    tensors |= {f"encoder.{k}": v for k, v in encoder.state_dict().items()}
+    header = {
+        "spec": generator.spec.to_dict(),
+        "config": encoder.config.to_dict(),
+        "discriminator": None,
+        "generator_hash": generator_hash(generator),
+        "record": record or {},
+    }
+    _save(path, "model", header, tensors, half)
+
+
 def read_header(path: Path | str) -> dict[str, Any] | None:
     """The padinv header of a safetensors file; None where the file is not one of padinv's.
 
@@ -129,7 +153,7 @@ def _header_of(path: Path, kind: str) -> dict[str, Any]:
     header = read_header(path)
     if header is None:
         raise InputError(f"{path} is not a padinv file; convert it with: padinv import {path} --out {kind}.safetensors")
-    if header["kind"] != kind:
+    if header["kind"] not in (kind, "model"):
         raise InputError(f"{path} holds a padinv {header['kind']}, not a padinv {kind}")
     return header
 
