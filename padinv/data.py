@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +21,6 @@ from padinv.runtime.images import MAX_FILE_BYTES, SUFFIXES, prepare, read_image,
 CACHE_BYTES = 2 << 30  # pictures that fit are decoded once and kept in memory
 MAX_MEMBERS = 10_000_000
 MAX_MEMBER_RATIO = 1_000  # a picture that unpacks to more than this many times its size is an attack
-
-log = logging.getLogger(__name__)
 
 
 def printable(name: str) -> str:
@@ -134,6 +131,13 @@ class PictureSource:
         return hashlib.sha256("\0".join(self.names).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+class Batch(NamedTuple):
+    """Images uint8 [N, 3, S, S], and what was said of pictures that turned out damaged on the way."""
+
+    images: Tensor
+    bad: list[str]
+
+
 class Pictures(Dataset):
     """Pictures as uint8 [3, S, S], decoded once into memory where they fit, else when they are asked for.
 
@@ -172,7 +176,6 @@ class Pictures(Dataset):
                 pixels = self.source.read(index, self.size)
             except InputError as error:
                 self.bad.append(str(error))
-                log.warning("%s", error)
                 continue
             cache[len(kept)] = torch.from_numpy(pixels).permute(2, 0, 1)
             kept.append(index)
@@ -196,17 +199,18 @@ class Pictures(Dataset):
             except InputError as error:
                 if str(error) not in self.bad:
                     self.bad.append(str(error))
-                    log.warning("%s", error)
         raise InputError(f"none of the {len(self.source)} pictures in {self.source.path} can be read")
 
-    def __getitems__(self, items: list[tuple[int, bool]]) -> Tensor:
-        """A batch: uint8 [N, 3, S, S]; each item is an index and whether to mirror."""
+    def __getitems__(self, items: list[tuple[int, bool]]) -> Batch:
+        """A batch; each item is an index and whether to mirror."""
+        named = len(self.bad)
         if self.cache is not None:
             batch = self.cache[torch.tensor([index for index, _ in items])]
         else:
             batch = torch.stack([self[index] for index, _ in items])
         flips = torch.tensor([flip for _, flip in items])
-        return torch.where(flips[:, None, None, None], batch.flip(3), batch) if bool(flips.any()) else batch
+        images = torch.where(flips[:, None, None, None], batch.flip(3), batch) if bool(flips.any()) else batch
+        return Batch(images, self.bad[named:])
 
 
 class StepBatches:
@@ -247,12 +251,12 @@ class StepBatches:
             step += 1
 
 
-def _as_is(batch: Tensor) -> Tensor:
+def _as_is(batch: Batch) -> Batch:
     return batch
 
 
 def batches(pictures: Pictures, order: StepBatches, workers: int = 0) -> DataLoader:
-    """Endless uint8 batches [N, 3, S, S] in `order`; worker processes only where pictures are decoded on the way."""
+    """Endless batches in `order`, each a `Batch`; worker processes only where pictures are decoded on the way."""
     workers = 0 if pictures.cache is not None else workers
     return DataLoader(
         pictures,

@@ -257,7 +257,12 @@ class Training:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        return iter(batches(pictures, order, self.options.workers))
+        named: set[str] = set()
+        for images, bad in batches(pictures, order, self.options.workers):
+            for text in (text for text in bad if text not in named):  # each worker process finds it for itself
+                named.add(text)
+                self.reporter.message(f"skipped: {text}")
+            yield images
 
     def _seed_step(self) -> None:
         """The random state is a function of seed, step and process, so that a resumed run equals an unbroken one."""
