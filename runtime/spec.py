@@ -34,6 +34,7 @@ class ModelSpec:
         max_pad_res: largest resolution whose padding is replaced; None takes min(32, R/2) (paper section 3.2).
         template: name of the alignment template of the training pictures ('faces' for the five-landmark template of
             FairFace-aligned models); None: pictures are taken as they are.
+        mapping_width: width of the mapping network's hidden layers; None: w_dim, as nearly everywhere.
     """
 
     resolution: int
@@ -47,6 +48,7 @@ class ModelSpec:
     max_pad_res: int | None = None
     template: str | None = None
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
+    mapping_width: int | None = None
 
     def __post_init__(self) -> None:
         r = self.resolution
@@ -59,9 +61,10 @@ class ModelSpec:
             object.__setattr__(self, "max_pad_res", min(32, r // 2))
         elif self.max_pad_res not in (0, *self.resolutions):
             raise InputError(f"max_pad_res {self.max_pad_res!r} is not 0 or one of {self.resolutions}")
-        if min(self.z_dim, self.w_dim, self.mapping_layers) < 1:
-            raise InputError("z_dim, w_dim and mapping_layers must be at least 1")
-        if max(self.z_dim, self.w_dim, *self.channels) > MAX_WIDTH or self.mapping_layers > MAX_MAPPING_LAYERS:
+        width = self.w_dim if self.mapping_width is None else self.mapping_width
+        if min(self.z_dim, self.w_dim, self.mapping_layers, width) < 1:
+            raise InputError("z_dim, w_dim, mapping_layers and mapping_width must be at least 1")
+        if max(self.z_dim, self.w_dim, width, *self.channels) > MAX_WIDTH or self.mapping_layers > MAX_MAPPING_LAYERS:
             raise InputError(
                 f"a model wider than {MAX_WIDTH} or a mapping deeper than {MAX_MAPPING_LAYERS} is no model"
             )
@@ -72,6 +75,12 @@ class ModelSpec:
     def resolutions(self) -> tuple[int, ...]:
         """4, 8, ..., R."""
         return tuple(4 << k for k in range(int(math.log2(self.resolution)) - 1))
+
+    @property
+    def mapping_widths(self) -> tuple[int, ...]:
+        """Widths along the mapping network: z_dim, the hidden layers, w_dim."""
+        hidden = self.w_dim if self.mapping_width is None else self.mapping_width
+        return (self.z_dim, *[hidden] * (self.mapping_layers - 1), self.w_dim)
 
     @property
     def num_layers(self) -> int:
@@ -152,6 +161,7 @@ _JSON_KINDS: dict[str, tuple[type, ...]] = {
     "max_pad_res": (int, type(None)),
     "template": (str, type(None)),
     "extra": (dict,),
+    "mapping_width": (int, type(None)),
 }
 
 

@@ -72,6 +72,7 @@ class Discriminator(nn.Module):
         architecture: 'resnet' (the default everywhere), 'skip', or 'orig' (NVIDIA's cifar configuration).
         mbstd_group: pictures a group of the minibatch standard deviation.
         conv_clamp: as in the generator's spec.
+        fc_channels: width of the first linear layer; None: the channels at 4 px, as nearly everywhere.
 
     Raises:
         InputError: an unknown architecture, or channel counts that do not fit the resolution.
@@ -84,6 +85,7 @@ class Discriminator(nn.Module):
         architecture: str = "resnet",
         mbstd_group: int = 4,
         conv_clamp: float | None = None,
+        fc_channels: int | None = None,
     ) -> None:
         super().__init__()
         if architecture not in ARCHITECTURES:
@@ -101,8 +103,9 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(DiscriminatorBlock(a, b, architecture, conv_clamp) for a, b in pairwise(top_down))
         last = self.channels[0]
         self.conv = EqualConv2d(last + 1, last, 3)
-        self.fc = EqualLinear(last * 16, last, activate=True)
-        self.out = EqualLinear(last, 1)
+        self.fc_channels = last if fc_channels is None else fc_channels
+        self.fc = EqualLinear(last * 16, self.fc_channels, activate=True)
+        self.out = EqualLinear(self.fc_channels, 1)
         self.act = _Act(conv_clamp)
 
     @property
@@ -114,6 +117,7 @@ class Discriminator(nn.Module):
             "architecture": self.architecture,
             "mbstd_group": self.mbstd_group,
             "conv_clamp": self.conv_clamp,
+            "fc_channels": self.fc_channels,
         }
 
     def forward(self, image: Tensor) -> Tensor:

@@ -18,9 +18,8 @@ class MappingNetwork(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        widths = [spec.z_dim, *[spec.w_dim] * spec.mapping_layers]
         self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr_mult=spec.mapping_lr_mult, activate=True) for a, b in pairwise(widths)
+            EqualLinear(a, b, lr_mult=spec.mapping_lr_mult, activate=True) for a, b in pairwise(spec.mapping_widths)
         )
 
     def forward(self, z: Tensor) -> Tensor:
