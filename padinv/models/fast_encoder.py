@@ -6,6 +6,8 @@ top-down sum and every projection on the way to a ring are 1x1, so they commute 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -37,17 +39,34 @@ class ResBlock(nn.Module):
         return self.act2(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
-def stage_plan(image_size: int) -> dict[int, tuple[int, int]]:
-    """Resolution -> (channels, blocks) of the backbone, from half the picture's side down to 4 px."""
-    large = image_size > 64
-    plan = {}
-    resolution = image_size // 2
-    while resolution >= 4:
-        channels = min(512, max(32, 2048 // resolution)) * (2 if large and 16 <= resolution <= 64 else 1)
-        blocks = 1 if resolution == image_size // 2 else (3 if large else 2)
-        plan[resolution] = (min(512, channels), blocks)
-        resolution //= 2
-    return plan
+@dataclass(frozen=True)
+class Widths:
+    """Sizes of the body.
+
+    Attributes:
+        stages: resolution -> (channels, blocks) of the backbone, finest first.
+        squeeze: channels that the 4 px feature keeps on its way to the codes.
+        hidden: width of the layer before the codes.
+        fpn: width of the top-down pyramid.
+    """
+
+    stages: dict[int, tuple[int, int]]
+    squeeze: int
+    hidden: int
+    fpn: int
+
+
+_SMALL = {32: (64, 1), 16: (112, 2), 8: (160, 2), 4: (208, 1)}
+_LARGE = {128: (32, 1), 64: (64, 3), 32: (128, 3), 16: (256, 3), 8: (512, 3), 4: (512, 3)}
+
+
+def widths(image_size: int) -> Widths:
+    """Sizes for a picture's side: up to 64 px small enough to ship inside a package, above it for 256 px models, still
+    far under a quarter of the reference's arithmetic.
+    """
+    if image_size <= 64:
+        return Widths({r: s for r, s in _SMALL.items() if 2 * r <= image_size}, squeeze=32, hidden=144, fpn=96)
+    return Widths({r: s for r, s in _LARGE.items() if 2 * r <= image_size}, squeeze=96, hidden=768, fpn=128)
 
 
 def ring_cells(resolution: int, level: int) -> list[int]:
@@ -79,10 +98,11 @@ class FastBody(nn.Module):
         UsageError: a ring is asked for above half the picture's side.
     """
 
-    def __init__(self, spec: ModelSpec, const: bool, pad_resolutions: tuple[int, ...], fpn_width: int = 128) -> None:
+    def __init__(self, spec: ModelSpec, const: bool, pad_resolutions: tuple[int, ...]) -> None:
         super().__init__()
         self.spec = spec
-        plan = stage_plan(spec.image_size)
+        size = widths(spec.image_size)
+        plan = size.stages
         self.resolutions = tuple(plan)  # finest first
         if too_fine := [r for r in pad_resolutions if r not in plan]:
             raise UsageError(f"the fast encoder has no feature at {too_fine[0]} px for a {spec.image_size} px picture")
@@ -101,22 +121,21 @@ class FastBody(nn.Module):
         self.stages = nn.ModuleList(stages)
 
         # Codes: the flattened 4 px feature, and the average of every stage (colour, texture, lighting).
-        self.squeeze = nn.Conv2d(channels, 96, 1)
-        hidden = 768
+        self.squeeze = nn.Conv2d(channels, size.squeeze, 1)
         self.trunk = nn.Sequential(
-            nn.Linear(96 * 16 + sum(width for width, _ in plan.values()), hidden), nn.PReLU(hidden)
+            nn.Linear(size.squeeze * 16 + sum(width for width, _ in plan.values()), size.hidden), nn.PReLU(size.hidden)
         )
-        self.codes = nn.Linear(hidden, spec.num_layers * spec.w_dim)
-        self.const_head = nn.Conv2d(channels, spec.channels[0], 3, padding=1) if const else None
+        self.codes = nn.Linear(size.hidden, spec.num_layers * spec.w_dim)
+        self.const_head = nn.Conv2d(channels, spec.channels[0], 1) if const else None
 
         self.laterals = nn.ModuleDict()
         self.projections = nn.ModuleDict()
         if self.pad_resolutions:
             needed = [r for r in self.resolutions if r <= self.pad_resolutions[-1]]
-            self.laterals = nn.ModuleDict({str(r): nn.Conv1d(plan[r][0], fpn_width, 1) for r in needed})
+            self.laterals = nn.ModuleDict({str(r): nn.Conv1d(plan[r][0], size.fpn, 1) for r in needed})
             self.projections = nn.ModuleDict(
                 {
-                    str(r): nn.Sequential(nn.PReLU(fpn_width), nn.Conv1d(fpn_width, spec.channels_at(r), 1))
+                    str(r): nn.Sequential(nn.PReLU(size.fpn), nn.Conv1d(size.fpn, spec.channels_at(r), 1))
                     for r in self.pad_resolutions
                 }
             )

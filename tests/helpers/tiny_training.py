@@ -12,19 +12,20 @@ from PIL import Image
 
 from padinv.checkpoints.native import save_generator
 from padinv.models.discriminator import Discriminator
+from padinv.models.fast_encoder import Widths
 from padinv.models.generator import Generator
 from padinv.runtime.spec import ModelSpec
 
 SPEC = ModelSpec(32, (8, 8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2)
 
 
-def small_stages(image_size: int) -> dict[int, tuple[int, int]]:
-    """In place of `padinv.models.fast_encoder.stage_plan`: the same resolutions, narrow."""
-    plan, resolution = {}, image_size // 2
+def small_widths(image_size: int) -> Widths:
+    """In place of `padinv.models.fast_encoder.widths`: the same resolutions, narrow."""
+    stages, resolution = {}, image_size // 2
     while resolution >= 4:
-        plan[resolution] = (8, 1)
+        stages[resolution] = (8, 1)
         resolution //= 2
-    return plan
+    return Widths(stages, squeeze=8, hidden=16, fpn=8)
 
 
 def write_generator(path: Path, discriminator: bool = False) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import SPEC, small_stages, write_generator, write_pictures
+from tiny_training import SPEC, small_widths, write_generator, write_pictures
 from torch import Tensor
 
 from padinv.checkpoints import load_encoder, load_generator
@@ -30,7 +30,7 @@ TINY = TrainConfig(arch="fast", images=32, batch=4, lr=1e-3, ema=0.9, per=0.0, f
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A narrow backbone, and one thread: what is tested here is exact, not fast."""
-    monkeypatch.setattr("padinv.models.fast_encoder.stage_plan", small_stages)
+    monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
