@@ -65,16 +65,20 @@ class Prepared:
         size: [w, h] of the upright source in pixels.
         fit: 'crop' or 'pad'.
         box: [left, top, right, bottom] of the square in the upright source, in pixels; with 'pad' it reaches outside.
+            None for an aligned picture.
+        transform: of an aligned picture, 2 x 3, source pixels -> fractions of the square; else None.
     """
 
     pixels: np.ndarray
     size: tuple[int, int]
     fit: str
-    box: tuple[float, float, float, float]
+    box: tuple[float, float, float, float] | None
+    transform: list[list[float]] | None = None
 
     def item(self) -> dict[str, Any]:
         """The fields an Inversion keeps about a picture."""
-        return {"size": list(self.size), "transform": None, "fit": self.fit, "box": list(self.box)}
+        box = None if self.box is None else list(self.box)
+        return {"size": list(self.size), "transform": self.transform, "fit": self.fit, "box": box}
 
 
 def sniff(head: bytes) -> str | None:
