@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Iterator
@@ -90,7 +91,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     AcceleratorState._reset_state()  # a second training in one process may use another precision
     precision = config.mixed_precision
     try:
-        accelerator = Accelerator(mixed_precision=precision)
+        accelerator = Accelerator(cpu=on_cpu(), mixed_precision=precision)
     except ValueError as error:
         raise UsageError(f"mixed precision {precision!r} is not possible here: {error}") from error
     if precision == "fp16" and accelerator.device.type == "cpu":
@@ -99,8 +100,16 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
 
 def process_count() -> int:
-    """How many processes `accelerate launch` started; 1 without it."""
-    return PartialState().num_processes
+    """How many processes a launcher started; 1 without one."""
+    return PartialState(cpu=on_cpu()).num_processes
+
+
+def on_cpu() -> bool:
+    """Whether to train on the CPU: there is no accelerator, or `accelerate launch --cpu` asked for it.
+
+    Without being told, accelerate takes several processes on a machine without GPU for strangers to each other.
+    """
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true") or not torch.accelerator.is_available()
 
 
 def build_objective(config: TrainConfig, options: RunOptions, template: str | None) -> Objective:

@@ -1,6 +1,6 @@
 """Run several padinv commands one after the other in this process: python several_commands.py CODES.json COMMANDS.json
 
-`accelerate launch` starts it in every process, so that torch is imported once for all of them. Process 0 writes the
+A launcher starts it in every process, so that torch is imported once for all of them. Process 0 writes the
 exit codes.
 """
 

@@ -1,0 +1,115 @@
+"""Two processes on the CPU (gloo): they share the work, agree, stop and resume exactly."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from several_commands import __file__ as RUNNER
+from tiny_training import write_generator, write_pictures
+
+from padinv.checkpoints import load_generator
+from padinv.data import Pictures, PictureSource, StepBatches, to_float
+from padinv.losses.latent import latent_norm
+from padinv.losses.pixel import pixel_loss
+from padinv.models.encoder import Encoder, EncoderConfig
+
+BATCH, PROCESSES, SEED = 4, 2, 7
+
+
+def launch(folder: Path, commands: list[list[str]]) -> list[int]:
+    """Run padinv commands in two processes; the exit codes of process 0."""
+    (folder / "commands.json").write_text(json.dumps(commands))
+    # What `accelerate launch` runs for several GPUs; it has no form of its own for several processes on a CPU.
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(PROCESSES),
+        RUNNER,
+    ]
+    run = subprocess.run(
+        [*command, str(folder / "codes.json"), str(folder / "commands.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return list(json.loads((folder / "codes.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One step; three steps straight; three steps with a stop after the first; and a fourth that is refused."""
+    folder = tmp_path_factory.mktemp("two")
+    write_generator(folder / "g.safetensors")
+    write_pictures(folder / "data.zip")
+
+    def train(out: str, steps: int, *more: str) -> list[str]:
+        command = ["train", "--generator", str(folder / "g.safetensors"), "--data", str(folder / "data.zip")]
+        command += ["--out", str(folder / out), "--steps", str(steps), "--batch", str(BATCH), "--seed", str(SEED)]
+        return [*command, "--arch", "fast", "--per", "0", "--flips", "--ema", "0.9", *more]
+
+    commands = [
+        train("one", 1),
+        train("straight", 3),
+        train("stopped", 3, "--time-limit", "0"),
+        train("stopped", 3),
+        train("stopped", 3, "--lr", "0.5"),
+    ]
+    assert launch(folder, commands) == [0, 0, 130, 0, 2]
+    return folder
+
+
+def checkpoint(run: Path) -> dict:
+    return torch.load(run / "checkpoint.pt", weights_only=True)["trainer"]
+
+
+def test_gradients_are_the_mean_over_both_processes(runs: Path) -> None:
+    """After one step Adam's first moment is 0.1 times the gradient; the same gradient, by hand in one process."""
+    generator = load_generator(runs / "g.safetensors").requires_grad_(False)
+    torch.manual_seed(SEED)
+    encoder = Encoder.from_generator(generator, EncoderConfig("fast")).train()
+    pictures = Pictures(PictureSource(runs / "data.zip"), 32)
+    seen = []
+    for rank in range(PROCESSES):
+        items = StepBatches(len(pictures), BATCH, SEED, flips=True, rank=rank, world=PROCESSES).at(0)
+        seen += [index for index, _ in items]
+        images = to_float(pictures.__getitems__(items).images)
+        wp, const, rings = encoder(images)
+        output = generator.synthesis(wp, const, rings)
+        loss = pixel_loss(output, images) + 0.003 * latent_norm(wp, encoder.w_avg)
+        (loss / PROCESSES).backward()
+    assert len(set(seen)) == BATCH * PROCESSES  # each process had pictures of its own
+    moments = checkpoint(runs / "one")["optimizer"]["state"]
+    parameters = list(encoder.parameters())
+    assert len(moments) == len(parameters)
+    scale = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
+    for index, parameter in enumerate(parameters):
+        assert parameter.grad is not None
+        assert torch.allclose(moments[index]["exp_avg"] / 0.1, parameter.grad, atol=2e-4 * scale)
+
+
+def test_images_of_both_processes_count(runs: Path) -> None:
+    config = json.loads((runs / "straight" / "config.json").read_text())
+    assert config["identity"]["processes"] == 2
+    assert config["identity"]["images"] == 3 * BATCH * PROCESSES
+    assert checkpoint(runs / "straight")["step"] == 3
+    records = [json.loads(line) for line in (runs / "straight" / "metrics.jsonl").read_text().splitlines()]
+    assert [r["images"] for r in records] == [24]  # one writer
+
+
+def test_stopped_and_resumed_equals_never_stopped(runs: Path) -> None:
+    straight, stopped = checkpoint(runs / "straight"), checkpoint(runs / "stopped")
+    for part in ("encoder", "average"):
+        assert all(torch.equal(value, stopped[part][name]) for name, value in straight[part].items())
+    for index, state in straight["optimizer"]["state"].items():
+        assert all(torch.equal(value, stopped["optimizer"]["state"][index][name]) for name, value in state.items())
