@@ -186,6 +186,9 @@ def command(
     if training.main:
         typer.echo(configuration_text(config.to_dict(), reasons))
     if dry_run:
+        if training.main:
+            typer.echo("\nmemory of one process, found on shapes alone, without libraries:")
+            typer.echo("\n".join(training.memory().lines()))
         return
     outcome = training.run(reasons)
     if training.main:

@@ -20,7 +20,7 @@ from torch import Tensor
 from padinv import __version__
 from padinv.checkpoints import generator_hash, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints.native import save_encoder, save_generator
-from padinv.data import Pictures, PictureSource, StepBatches, batches
+from padinv.data import CACHE_BYTES, Pictures, PictureSource, StepBatches, batches
 from padinv.losses.identity import IdentityLoss
 from padinv.losses.lpips import LPIPS
 from padinv.losses.objective import Objective
@@ -33,6 +33,7 @@ from padinv.training.critic import discriminator_for
 from padinv.training.encoder_trainer import DivergenceError, EncoderTrainer
 from padinv.training.folder import RunFolder
 from padinv.training.logs import MetricLog
+from padinv.training.memory import MemoryEstimate, estimate_memory
 from padinv.training.monitor import evaluate, reconstruct, save_grid
 from padinv.training.reporter import Reporter, Silent
 from padinv.training.signals import StopRequest
@@ -284,6 +285,12 @@ class Training:
             return asked
         flags = torch.tensor([float(a) for a in asked], device=self.accelerator.device)
         return tuple(value > 0 for value in self.accelerator.reduce(flags, "sum").tolist())
+
+    def memory(self) -> MemoryEstimate:
+        """What one process will take; computed on shapes alone."""
+        size = self.generator.spec.image_size
+        pictures = len(self.source) * 3 * size * size
+        return estimate_memory(self.trainer, pictures if pictures <= CACHE_BYTES else 0)
 
     # -- the run ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from padinv.runtime.errors import InputError, MismatchError, OutputError, UsageE
 from padinv.training.config import TrainConfig
 from padinv.training.encoder_trainer import DivergenceError, EncoderTrainer
 from padinv.training.folder import RunFolder
+from padinv.training.memory import SavedBytes
 from padinv.training.run import Outcome, RunOptions, Training, make_accelerator
 
 TINY = TrainConfig(arch="fast", images=32, batch=4, lr=1e-3, ema=0.9, per=0.0, flips=True, seed=5)
@@ -391,6 +392,33 @@ def test_the_average_follows_the_weights(options: RunOptions) -> None:
         expected = current if n == 0 else expected.lerp(current, 1 - decay)
         assert torch.allclose(trainer.evaluated_encoder.state_dict()[name], expected, atol=1e-7)
     assert trainer.evaluated_encoder is not trainer.raw_encoder
+
+
+@pytest.mark.parametrize("variant", ["plain", "bf16, cosine, warm-up, clipped", "with a discriminator"])
+def test_the_expected_memory_is_what_a_step_keeps(variant: str, options: RunOptions) -> None:
+    """The estimate runs on shapes alone; a real step under the same meter must keep as many bytes."""
+    write_generator(options.generator, discriminator=True)
+    training = Training(replace(VARIANTS[variant], batch=6), options)
+    trainer = training.trainer
+    before = [p.clone() for p in trainer.raw_encoder.parameters()]
+    estimate = training.memory()
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.raw_encoder.parameters(), strict=True))
+    count = sum(p.numel() for p in trainer.raw_encoder.parameters())
+    if trainer.raw_discriminator is not None:
+        count += sum(p.numel() for p in trainer.raw_discriminator.parameters())
+    assert estimate.gradients == 4 * count
+    assert estimate.optimizer == 8 * count
+    assert estimate.pictures == 13 * 3 * 32 * 32
+    nets = (trainer.raw_encoder, trainer.generator, trainer.objective, trainer.raw_discriminator)
+    weights = [t for net in nets if net is not None for t in (*net.parameters(), *net.buffers())]
+    images = next(training._steps(training._load_pictures()))
+    meter = SavedBytes(weights)
+    with meter:
+        trainer.step(images)
+    assert meter.peak == pytest.approx(estimate.activations, rel=0.05)
+    assert meter.now == 0
+    doubled = Training(replace(VARIANTS[variant], batch=12), replace(options, out=options.out / "b")).memory()
+    assert doubled.activations == pytest.approx(2 * estimate.activations, rel=0.15)
 
 
 def test_schedules() -> None:
