@@ -10,7 +10,6 @@ from PIL import Image
 
 from padinv.runtime.align_crop import inverted, map_points, mirrored_region, sampled, source_side
 from padinv.runtime.errors import InputError, UsageError
-from padinv.runtime.files import atomic_path
 from padinv.runtime.images import read_image
 
 DEFAULT_FEATHER = 0.12
@@ -110,16 +109,6 @@ def read_photo(path: Path | str, size: tuple[int, int] | list[int] | None = None
             "nothing was pasted back"
         )
     return np.asarray(image, np.uint8), _rgb_profile(Path(path))
-
-
-def save_photo(path: Path | str, pixels: np.ndarray, profile: bytes | None = None) -> None:
-    """Write a pasted photograph as PNG, which keeps every pixel; it is upright, so it carries no EXIF rotation.
-
-    Raises:
-        OutputError: not writable.
-    """
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG", icc_profile=profile)
 
 
 def _rgb_profile(path: Path) -> bytes | None:

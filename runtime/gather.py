@@ -14,6 +14,8 @@ from padinv.runtime.images import SUFFIXES
 
 RESULTS = "results.jsonl"
 RESULTS_MARK = b'{"padinv": '  # how the first line of a results file of ours begins
+SHEET = "contact-sheet.png"
+SHEET_MARK = b'padinv\0{"sheet": true}'  # the text chunk near the start of a contact sheet of ours
 MAX_NAME_BYTES = 200  # of one path component of a result; file systems allow 255, and suffixes are still to come
 
 
@@ -43,10 +45,10 @@ class Gathered:
 def gather(paths: Iterable[Path | str], out: Path | str | None = None, suffixes: frozenset[str] = SUFFIXES) -> Gathered:
     """Files, folders (recursive) and glob patterns -> the files to read.
 
-    In folders, hidden files and folders, files without one of `suffixes`, the folder `out`, and folders that hold
-    results of an earlier run are passed over; links are followed, each folder once. A file named outright is always
-    taken. Result names mirror the folders; where two inputs would get the same name, both get as many of their parent
-    folders in front as it takes to tell them apart.
+    In folders, hidden files and folders, files without one of `suffixes`, the folder `out`, contact sheets, and folders
+    that hold results of an earlier run are passed over; links are followed, each folder once. A file named outright is
+    always taken. Result names mirror the folders; where two inputs would get the same name, both get as many of their
+    parent folders in front as it takes to tell them apart.
 
     Args:
         paths: what the person typed.
@@ -155,6 +157,8 @@ def _walk(
                 continue
             if entry.is_dir():
                 (linked if entry.is_symlink() else inner).append((Path(entry.path), name))
+            elif entry.name == SHEET and _is_sheet(Path(entry.path)):
+                continue
             elif Path(entry.name).suffix.lower() in suffixes:
                 roots.append((Path(entry.path), name))
             else:
@@ -167,6 +171,15 @@ def _holds_results(folder: Path) -> bool:
     try:
         with open(folder / RESULTS, "rb") as file:
             return file.read(len(RESULTS_MARK)) == RESULTS_MARK
+    except OSError:
+        return False
+
+
+def _is_sheet(path: Path) -> bool:
+    """Whether a picture is a contact sheet of an earlier run: results on one page are no input."""
+    try:
+        with open(path, "rb") as file:
+            return SHEET_MARK in file.read(4096)
     except OSError:
         return False
 

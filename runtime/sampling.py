@@ -119,14 +119,14 @@ def render_file(
         yield Made(target, True)
 
 
-def save_png(path: Path, pixels: np.ndarray, note: dict[str, Any]) -> None:
-    """Write uint8 RGB [H, W, 3] as PNG, with a text chunk that says how it was made."""
+def save_png(path: Path, pixels: np.ndarray, note: dict[str, Any], profile: bytes | None = None) -> None:
+    """Write uint8 RGB [H, W, 3] as PNG, with a text chunk that says how it was made, and an ICC profile if given."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     info.add_text(_KEY, json.dumps(note, sort_keys=True))
     with atomic_path(path) as temporary:
-        array_to_image(pixels).save(temporary, format="PNG", pnginfo=info)
+        array_to_image(pixels).save(temporary, format="PNG", pnginfo=info, icc_profile=profile)
 
 
 def png_note(path: Path) -> dict[str, Any] | None:

@@ -18,8 +18,9 @@ from padinv.runtime.align import ALIGNED, Aligner, cut, item_transform, placemen
 from padinv.runtime.align_crop import crop_square, inverted, map_points, mirrored_indices, source_side, square_transform
 from padinv.runtime.align_detector import CENTERFACE_FACES, Face, FaceDetector, with_free_sizes
 from padinv.runtime.align_landmarks import COLUMNS, read_landmarks
-from padinv.runtime.align_paste import paste_back, read_photo, save_photo
+from padinv.runtime.align_paste import paste_back, read_photo
 from padinv.runtime.errors import InputError, MissingPackageError, UsageError
+from padinv.runtime.sampling import save_png
 from padinv.runtime.templates import similarity, template_named
 
 TEMPLATE = template_named("faces")
@@ -194,7 +195,7 @@ def test_photographs_are_read_upright_and_must_be_the_same(tmp_path):
     assert profile == b"profile"
     with pytest.raises(InputError, match="has 30 x 50 pixels, and the picture that was inverted had 50 x 30"):
         read_photo(tmp_path / "a.png", (50, 30))
-    save_photo(tmp_path / "b.png", photo, profile)
+    save_png(tmp_path / "b.png", photo, {"edit": 1}, profile)
     with Image.open(tmp_path / "b.png") as saved:
         np.testing.assert_array_equal(np.asarray(saved), photo)
         assert saved.getexif().get(0x0112) is None
