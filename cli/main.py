@@ -17,6 +17,10 @@ from typer.core import TyperGroup
 # its verb is used, so that `padinv --help` stays fast and never imports torch.
 VERBS: dict[str, tuple[str, str]] = {
     "invert": ("padinv.cli.invert", "Invert photographs: reconstruction, inversion file, figures and a report."),
+    "blend": ("padinv.cli.blend", "Give one face's features to another's shape, hair and background."),
+    "custom-edit": ("padinv.cli.custom_edit", "Edit pictures as one pair, before and after, shows it."),
+    "interpolate": ("padinv.cli.interpolate", "Go from one picture to another, in one space or both."),
+    "align": ("padinv.cli.align", "Cut aligned faces out of photographs."),
     "demo": ("padinv.cli.demo", "Invert the pictures that ship with padinv."),
     "generate": ("padinv.cli.generate", "Sample pictures from the generator, or render saved inversions."),
     "train-generator": ("padinv.cli.train_generator", "Train a small StyleGAN2 from photographs."),
