@@ -94,7 +94,10 @@ class EncoderTrainer:
             # Lazy regularisation changes Adam's time scale (Karras et al. 2020, appendix B).
             shrink = config.r1_interval / (config.r1_interval + 1) if config.r1_interval > 1 else 1.0
             optimizer_d = torch.optim.Adam(
-                self.raw_discriminator.parameters(), lr=config.lr_d * shrink, betas=(0.9, 0.99**shrink), fused=True
+                self.raw_discriminator.parameters(),
+                lr=config.lr_d * shrink,
+                betas=(0.9**shrink, 0.99**shrink),
+                fused=True,
             )
             self.discriminator, self.optimizer_d = accelerator.prepare(self.raw_discriminator, optimizer_d)
 

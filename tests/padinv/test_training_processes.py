@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 from several_commands import __file__ as RUNNER
-from tiny_training import write_generator, write_pictures
+from tiny_training import SPEC, write_generator, write_pictures
+from torch import Tensor, nn
 
 from padinv.checkpoints import load_generator
 from padinv.data import Pictures, PictureSource, StepBatches, to_float
+from padinv.losses.adversarial import discriminator_loss, gradient_penalty
 from padinv.losses.latent import latent_norm
 from padinv.losses.pixel import pixel_loss
 from padinv.models.encoder import Encoder, EncoderConfig
+from padinv.training.critic import discriminator_for
 
 BATCH, PROCESSES, SEED = 4, 2, 7
 
@@ -48,7 +51,7 @@ def launch(folder: Path, commands: list[list[str]]) -> list[int]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One step; three steps straight; three steps with a stop after the first; and a fourth that is refused."""
+    """One step; three straight; three with a stop after the first; a changed fourth; one with a discriminator."""
     folder = tmp_path_factory.mktemp("two")
     write_generator(folder / "g.safetensors")
     write_pictures(folder / "data.zip")
@@ -64,8 +67,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train("stopped", 3, "--time-limit", "0"),
         train("stopped", 3),
         train("stopped", 3, "--lr", "0.5"),
+        train("adversarial", 1, "--adv", "0.03", "--r1-interval", "1"),
     ]
-    assert launch(folder, commands) == [0, 0, 130, 0, 2]
+    assert launch(folder, commands) == [0, 0, 130, 0, 2, 0]
     return folder
 
 
@@ -73,29 +77,52 @@ def checkpoint(run: Path) -> dict:
     return torch.load(run / "checkpoint.pt", weights_only=True)["trainer"]
 
 
-def test_gradients_are_the_mean_over_both_processes(runs: Path) -> None:
-    """After one step Adam's first moment is 0.1 times the gradient; the same gradient, by hand in one process."""
+def by_hand(runs: Path) -> tuple[Encoder, list[tuple[Tensor, Tensor, Tensor]]]:
+    """The fresh encoder, and (wp, output, images) of each process's first batch, in this one process."""
     generator = load_generator(runs / "g.safetensors").requires_grad_(False)
     torch.manual_seed(SEED)
     encoder = Encoder.from_generator(generator, EncoderConfig("fast")).train()
     pictures = Pictures(PictureSource(runs / "data.zip"), 32)
-    seen = []
+    seen, passes = [], []
     for rank in range(PROCESSES):
         items = StepBatches(len(pictures), BATCH, SEED, flips=True, rank=rank, world=PROCESSES).at(0)
         seen += [index for index, _ in items]
         images = to_float(pictures.__getitems__(items).images)
         wp, const, rings = encoder(images)
-        output = generator.synthesis(wp, const, rings)
-        loss = pixel_loss(output, images) + 0.003 * latent_norm(wp, encoder.w_avg)
-        (loss / PROCESSES).backward()
+        passes.append((wp, generator.synthesis(wp, const, rings), images))
     assert len(set(seen)) == BATCH * PROCESSES  # each process had pictures of its own
-    moments = checkpoint(runs / "one")["optimizer"]["state"]
-    parameters = list(encoder.parameters())
-    assert len(moments) == len(parameters)
+    return encoder, passes
+
+
+def assert_gradients(state: dict, module: nn.Module) -> None:
+    """Adam's first moments after one step are 0.1 times the module's gradients."""
+    parameters = list(module.parameters())
+    assert len(state["state"]) == len(parameters)
     scale = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
     for index, parameter in enumerate(parameters):
         assert parameter.grad is not None
-        assert torch.allclose(moments[index]["exp_avg"] / 0.1, parameter.grad, atol=2e-4 * scale)
+        assert torch.allclose(state["state"][index]["exp_avg"] / 0.1, parameter.grad, atol=2e-4 * scale)
+
+
+def test_gradients_are_the_mean_over_both_processes(runs: Path) -> None:
+    """After one step Adam's first moment is 0.1 times the gradient; the same gradient, by hand in one process."""
+    encoder, passes = by_hand(runs)
+    for wp, output, images in passes:
+        loss = pixel_loss(output, images) + 0.003 * latent_norm(wp, encoder.w_avg)
+        (loss / PROCESSES).backward()
+    assert_gradients(checkpoint(runs / "one")["optimizer"], encoder)
+
+
+def test_the_discriminators_gradient_is_the_mean_too(runs: Path) -> None:
+    """Logistic loss and R1 in one backward pass, through DDP for the one and past it for the other."""
+    _, passes = by_hand(runs)
+    torch.manual_seed(SEED)
+    discriminator = discriminator_for(SPEC, None)
+    for _, output, images in passes:
+        loss = discriminator_loss(discriminator(images), discriminator(output.detach()))
+        loss = loss + 5.0 * gradient_penalty(discriminator, images)
+        (loss / PROCESSES).backward()
+    assert_gradients(checkpoint(runs / "adversarial")["optimizer_d"], discriminator)
 
 
 def test_images_of_both_processes_count(runs: Path) -> None:
