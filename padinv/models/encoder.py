@@ -28,6 +28,8 @@ class EncoderConfig:
         pad_resolutions: resolutions whose rings are predicted; None: all that the generator's spec names.
         projections: 'reference' only: one 1x1 projection a ring; False: one shared map, as some of the paper's files
             have it.
+        codes_per_level: 'reference' only: codes from the coarsest pyramid level and from the next, the rest coming from
+            the finest; None: 3 and 4, as in the paper.
     """
 
     architecture: str = "reference"
@@ -35,12 +37,18 @@ class EncoderConfig:
     const: bool = True
     pad_resolutions: tuple[int, ...] | None = None
     projections: bool = True
+    codes_per_level: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise UsageError(f"architecture is one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
         if self.pad_resolutions is not None:
             object.__setattr__(self, "pad_resolutions", tuple(sorted({int(r) for r in self.pad_resolutions})))
+        if self.codes_per_level is not None:
+            counts = tuple(int(n) for n in self.codes_per_level)
+            if len(counts) != 2 or min(counts) < 0:
+                raise UsageError(f"codes_per_level are two counts, not {self.codes_per_level!r}")
+            object.__setattr__(self, "codes_per_level", counts)
 
     @classmethod
     def ablation(cls, name: str, architecture: str = "reference") -> EncoderConfig:
@@ -80,6 +88,7 @@ class EncoderConfig:
         """JSON-ready form."""
         value = asdict(self)
         value["pad_resolutions"] = None if self.pad_resolutions is None else list(self.pad_resolutions)
+        value["codes_per_level"] = None if self.codes_per_level is None else list(self.codes_per_level)
         return value
 
     @classmethod
@@ -99,6 +108,9 @@ class EncoderConfig:
         rings = value.get("pad_resolutions")
         if rings is not None and not (isinstance(rings, list | tuple) and all(type(r) is int for r in rings)):
             raise InputError(f"the encoder's pad_resolutions are {rings!r}, not a list of sizes")
+        counts = value.get("codes_per_level")
+        if counts is not None and not (isinstance(counts, list | tuple) and all(type(n) is int for n in counts)):
+            raise InputError(f"the encoder's codes_per_level are {counts!r}, not two counts")
         try:
             return cls(**{**value, "pad_resolutions": None if rings is None else tuple(rings)})
         except (TypeError, UsageError) as error:
@@ -125,7 +137,7 @@ class Encoder(nn.Module):
         const = config.padding and config.const
         self.body: nn.Module
         if config.architecture == "reference":
-            self.body = ReferenceBody(spec, const, rings, config.projections)
+            self.body = ReferenceBody(spec, const, rings, config.projections, config.codes_per_level)
         else:
             self.body = FastBody(spec, const, rings)
         self.register_buffer("w_avg", torch.zeros(spec.w_dim))

@@ -81,13 +81,19 @@ class ReferenceBody(nn.Module):
         pad_resolutions: resolutions whose rings are predicted.
         projections: one 1x1 projection a ring. False: one shared map serves all, as in some of the paper's files;
             the generator then needs 512 channels there.
+        codes_per_level: codes of the coarsest pyramid level and of the next; the finest level feeds the rest.
 
     Raises:
         UsageError: a ring that this geometry cannot have.
     """
 
     def __init__(
-        self, spec: ModelSpec, const: bool, pad_resolutions: tuple[int, ...], projections: bool = True
+        self,
+        spec: ModelSpec,
+        const: bool,
+        pad_resolutions: tuple[int, ...],
+        projections: bool = True,
+        codes_per_level: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -102,7 +108,7 @@ class ReferenceBody(nn.Module):
         self.fpn = FPN((128, 256, 512))
 
         sizes = [size // math.prod(strides[: k + 1]) for k in range(4)]
-        level_of = [level for level, count in enumerate(CODES_PER_LEVEL) for _ in range(count)]
+        level_of = [level for level, count in enumerate(codes_per_level or CODES_PER_LEVEL) for _ in range(count)]
         level_of += [2] * max(0, spec.num_layers - len(level_of))
         self.level_of = level_of[: spec.num_layers]  # code -> pyramid level, 0 the coarsest
         self.latent_heads = nn.ModuleList(CodeHead(spec.w_dim, sizes[3 - level]) for level in self.level_of)
