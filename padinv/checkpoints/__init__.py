@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from padinv.checkpoints.native import (
-    generator_hash,
-    load_native_discriminator,
-    load_native_encoder,
-    load_native_generator,
-    save_encoder,
-    save_generator,
-    save_model,
-)
-
-load_generator = load_native_generator
-load_discriminator = load_native_discriminator
-load_encoder = load_native_encoder
+from padinv.checkpoints.loading import describe, load_discriminator, load_encoder, load_generator
+from padinv.checkpoints.native import generator_hash, save_encoder, save_generator, save_model
 
 __all__ = [
+    "describe",
     "generator_hash",
     "load_discriminator",
     "load_encoder",

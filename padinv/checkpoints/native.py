@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from padinv.runtime.files import atomic_path
 from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from padinv.models.encoder import Encoder
+    from padinv.models.encoder import Encoder, EncoderConfig
 
 FORMAT = 1
 
@@ -29,8 +30,13 @@ def generator_hash(generator: Generator) -> str:
     Names, shapes and values enter, values rounded to float16, so that a float16 copy of a file is the same generator.
     `w_avg` stays out: re-estimating it changes no picture.
     """
+    return state_hash(generator.state_dict())
+
+
+def state_hash(state: Mapping[str, torch.Tensor]) -> str:
+    """`generator_hash` of a generator's state dict."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(generator.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         if name != "w_avg":
             digest.update(f"{name}{list(tensor.shape)}".encode())
             digest.update(tensor.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())
@@ -39,10 +45,15 @@ def generator_hash(generator: Generator) -> str:
 
 def _save(path: Path | str, kind: str, header: dict[str, Any], tensors: dict[str, torch.Tensor], half: bool) -> None:
     header = {"format": FORMAT, "kind": kind, **header}
-    flat = {
-        name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous().clone()
-        for name, t in tensors.items()
-    }
+    flat: dict[str, torch.Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        t = (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        # The format refuses tensors that share memory; a copy of everything would double what a large network needs.
+        if t.untyped_storage().nbytes() != t.numel() * t.element_size() or t.data_ptr() in places:
+            t = t.clone()
+        places.add(t.data_ptr())
+        flat[name] = t
     with atomic_path(path) as temporary:
         save_file(flat, temporary, metadata={"padinv": json.dumps(header)})
 
@@ -63,13 +74,30 @@ def save_generator(
     Raises:
         OutputError: the file cannot be written.
     """
-    tensors = {f"generator.{k}": v for k, v in generator.state_dict().items()}
+    critic = None if discriminator is None else (discriminator.config, discriminator.state_dict())
+    save_generator_state(path, generator.spec, generator.state_dict(), critic, record, half)
+
+
+def save_generator_state(
+    path: Path | str,
+    spec: ModelSpec,
+    state: Mapping[str, torch.Tensor],
+    discriminator: tuple[dict[str, Any], Mapping[str, torch.Tensor]] | None = None,
+    record: dict[str, Any] | None = None,
+    half: bool = False,
+) -> None:
+    """`save_generator` for networks that are only state dicts; `discriminator` is (config, state dict).
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    tensors = {f"generator.{k}": v for k, v in state.items()}
     if discriminator is not None:
-        tensors |= {f"discriminator.{k}": v for k, v in discriminator.state_dict().items()}
+        tensors |= {f"discriminator.{k}": v for k, v in discriminator[1].items()}
     header = {
-        "spec": generator.spec.to_dict(),
-        "discriminator": None if discriminator is None else discriminator.config,
-        "generator_hash": generator_hash(generator),
+        "spec": spec.to_dict(),
+        "discriminator": None if discriminator is None else discriminator[0],
+        "generator_hash": state_hash(state),
         "record": record or {},
     }
     _save(path, "generator", header, tensors, half)
@@ -87,13 +115,30 @@ def save_encoder(
     Raises:
         OutputError: the file cannot be written.
     """
+    save_encoder_state(path, encoder.spec, encoder.config, encoder.state_dict(), generator_sha256, record, half)
+
+
+def save_encoder_state(
+    path: Path | str,
+    spec: ModelSpec,
+    config: EncoderConfig,
+    state: Mapping[str, torch.Tensor],
+    generator_sha256: str,
+    record: dict[str, Any] | None = None,
+    half: bool = False,
+) -> None:
+    """`save_encoder` for an encoder that is only a state dict.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     header = {
-        "spec": encoder.spec.to_dict(),
-        "config": encoder.config.to_dict(),
+        "spec": spec.to_dict(),
+        "config": config.to_dict(),
         "generator_hash": generator_sha256,
         "record": record or {},
     }
-    _save(path, "encoder", header, {f"encoder.{k}": v for k, v in encoder.state_dict().items()}, half)
+    _save(path, "encoder", header, {f"encoder.{k}": v for k, v in state.items()}, half)
 
 
 def save_model(
