@@ -67,7 +67,7 @@ def open_session(
     if backend == "trt" and graph != "mapping":  # the mapping network is tiny and has no engine
         from padinv.runtime.trt import open_trt_session
 
-        return open_trt_session(bundle, graph)
+        return open_trt_session(bundle, graph, precision)
     name = f"{graph}.fp16.onnx" if precision == "fp16" and graph != "mapping" else f"{graph}.onnx"
     if precision == "fp16" and not bundle.has(name) and bundle.has(f"{graph}.onnx"):
         raise BundleError(f"the model bundle {bundle.folder} holds no {name}; export it with: padinv export --fp16")
