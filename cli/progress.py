@@ -13,12 +13,18 @@ class Bar(Protocol):
 
     def advance(self, count: int = 1) -> None: ...
 
+    def describe(self, what: str) -> None:
+        """Name the work at hand."""
+
     def say(self, text: str) -> None:
         """One line on standard error that does not tear the bar."""
 
 
 class _Plain:
     def advance(self, count: int = 1) -> None:
+        pass
+
+    def describe(self, what: str) -> None:
         pass
 
     def say(self, text: str) -> None:
@@ -33,6 +39,9 @@ class _Rich:
 
     def advance(self, count: int = 1) -> None:
         self._progress.advance(self._task, count)  # type: ignore[attr-defined]
+
+    def describe(self, what: str) -> None:
+        self._progress.update(self._task, description=what)  # type: ignore[attr-defined]
 
     def say(self, text: str) -> None:
         from padinv.cli.main import printable
@@ -56,7 +65,7 @@ def progress_bar(what: str, total: int, unit: str = "images") -> Iterator[Bar]:
             return Text(f"{speed:.1f} {unit}/s" if speed else f"– {unit}/s", style="progress.data.speed")
 
     columns = (
-        TextColumn(what),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Rate(),
