@@ -22,14 +22,23 @@ VERBS: dict[str, tuple[str, str]] = {
     "interpolate": ("padinv.cli.interpolate", "Go from one picture to another, in one space or both."),
     "align": ("padinv.cli.align", "Cut aligned faces out of photographs."),
     "demo": ("padinv.cli.demo", "Invert the pictures that ship with padinv."),
+    "import": ("padinv.cli.import_", "Turn another project's StyleGAN2 checkpoint into padinv's own file."),
     "generate": ("padinv.cli.generate", "Sample pictures from the generator, or render saved inversions."),
     "train-generator": ("padinv.cli.train_generator", "Train a small StyleGAN2 from photographs."),
     "train": ("padinv.cli.train", "Train an encoder for a frozen generator."),
+    "export": ("padinv.cli.export", "Export a trained model as ONNX graphs, with TensorRT engines on request."),
     "info": ("padinv.cli.info", "Say what a file or folder of padinv is."),
 }
 
 # Import name of an optional package -> extra that brings it.
-EXTRAS = {"torch": "train", "accelerate": "train", "tensorboard": "train", "onnx": "export", "tensorrt": "trt"}
+EXTRAS = {
+    "torch": "train",
+    "accelerate": "train",
+    "tensorboard": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "tensorrt": "trt",
+}
 
 EXIT_INTERRUPTED = 130
 
