@@ -16,16 +16,22 @@ def command(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="A model bundle, an inversion, a network file or a run folder; the built-in model if left out."
+            help="A model bundle, an inversion, a network file, a run folder, or a checkpoint of another project; the "
+            "built-in model if left out."
         ),
     ] = None,
     as_json: opt.JsonOption = False,
 ) -> None:
-    """Say what a file or folder of padinv is, and whether it is whole."""
+    """Say what a file or folder of padinv is, and whether it is whole; or what a checkpoint from elsewhere holds."""
     from padinv.runtime.bundle import builtin_bundle
-    from padinv.runtime.describe import describe
+    from padinv.runtime.describe import describe, is_own_file
 
-    facts = describe(builtin_bundle() if path is None else path)
+    if path is not None and path.is_file() and not is_own_file(path):
+        from padinv.checkpoints import describe as describe_checkpoint  # needs torch; padinv's own files do not
+
+        facts = describe_checkpoint(path)
+    else:
+        facts = describe(builtin_bundle() if path is None else path)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:

@@ -12,6 +12,7 @@ from padinv.runtime.inversion import FORMAT, Inversion
 from padinv.runtime.spec import ModelSpec
 
 _TAIL_BYTES = 1 << 20
+_MAX_HEADER = 100_000_000  # of a safetensors file, by its own rules
 _CONFIGS = ("config.json",)
 _METRICS = "metrics.jsonl"
 
@@ -40,6 +41,29 @@ def describe(path: Path | str) -> dict[str, Any]:
     if len(head) == 9 and head[8:] == b"{":  # 8 bytes of length, then a JSON header: safetensors
         return describe_safetensors(path)
     raise InputError(f"{path} is no file that padinv made")
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether a file is one that padinv writes: a bundle's manifest, an inversion or a network file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if path.name == MANIFEST:
+        return True
+    try:
+        with open(path, "rb") as file:
+            head = file.read(9)
+            if len(head) < 9 or head[8:] != b"{":
+                return False
+            length = int.from_bytes(head[:8], "little")
+            text = b"{" + file.read(min(length, _MAX_HEADER) - 1)
+        metadata = json.loads(text).get("__metadata__", {})
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, AttributeError, RecursionError):
+        return True  # a damaged safetensors file: `describe` says how
+    return isinstance(metadata, dict) and ("padinv" in metadata or metadata.get("format") == FORMAT)
 
 
 def describe_bundle(folder: Path) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def test_info_on_what_is_none_of_padinv_s(run_cli, tmp_path, picture):
     (tmp_path / "config.json").write_text("nonsense")
     (tmp_path / "c").mkdir()
     for path, sentence in (
-        (tmp_path / "a.png", "is no file that padinv made"),
-        (tmp_path / "b.safetensors", "none that padinv made"),
+        (tmp_path / "a.png", "is neither a file of padinv's nor a checkpoint"),
+        (tmp_path / "b.safetensors", "holds no network"),
         (tmp_path / "missing", "does not exist"),
         (tmp_path, "config.json is damaged"),
         (tmp_path / "c", "is neither a model bundle"),
