@@ -23,7 +23,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "align": ("padinv.cli.align", "Cut aligned faces out of photographs."),
     "demo": ("padinv.cli.demo", "Invert the pictures that ship with padinv."),
     "import": ("padinv.cli.import_", "Turn another project's StyleGAN2 checkpoint into padinv's own file."),
-    "import": ("padinv.cli.import_", "Turn another project's StyleGAN2 checkpoint into padinv's own file."),
     "generate": ("padinv.cli.generate", "Sample pictures from the generator, or render saved inversions."),
     "train-generator": ("padinv.cli.train_generator", "Train a small StyleGAN2 from photographs."),
     "train": ("padinv.cli.train", "Train an encoder for a frozen generator."),
