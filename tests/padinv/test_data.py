@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_training import picture_bytes, write_pictures
 
-from padinv.data import Pictures, PictureSource, StepBatches, batches, printable, to_float, to_image
+from padinv.data import Pictures, StepBatches, batches, to_float, to_image
 from padinv.runtime.errors import InputError
+from padinv.runtime.picture_source import PictureSource, printable
 
 
 @pytest.fixture
