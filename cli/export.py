@@ -79,7 +79,7 @@ def command(
         if source is not None and (source / MANIFEST).is_file():
             result = add_engines(read_bundle(source), out, options, step)
         else:
-            from padinv.export.sources import read_pair, read_run
+            from padinv.checkpoints.pairs import read_pair, read_run
 
             if source is not None:
                 pair = read_run(source)

@@ -31,7 +31,7 @@ from padinv.runtime.session import OnnxSession, import_onnxruntime, open_session
 from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from padinv.export.sources import Pair
+    from padinv.checkpoints.pairs import Pair
 
 GRAPHS = ("encoder", "generator", "mapping")
 HALF_METHOD = "float16 graphs in onnxruntime on the CPU, which computes most float16 operators in float32"

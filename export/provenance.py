@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from padinv.export.sources import Pair
+from padinv.checkpoints.pairs import Pair
 from padinv.export.torch_onnx import use_dynamo
 
 TOOLS = ("padinv", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")

@@ -14,13 +14,13 @@ from tiny_run import lively_encoder, lively_generator, write_run
 from tiny_training import small_widths
 
 from padinv.checkpoints import save_encoder
+from padinv.checkpoints.pairs import Pair, read_run
 from padinv.export import bundle as export_bundle_module
 from padinv.export.bundle import Options, add_engines, export_bundle
 from padinv.export.lean import LeanConv
 from padinv.export.parity import ONNX, Limits, Reference, compare, make_reference
 from padinv.export.provenance import without_paths
 from padinv.export.reference import torch_run
-from padinv.export.sources import Pair, read_run
 from padinv.export.staging import check_target, staged_folder
 from padinv.models.encoder import EncoderConfig
 from padinv.runtime.bundle import read_bundle

@@ -16,9 +16,9 @@ from tiny_training import small_widths
 
 from padinv.checkpoints import generator_hash, load_encoder, load_generator
 from padinv.checkpoints.bundle import bundle_generator
+from padinv.checkpoints.pairs import Pair
 from padinv.export.bundle import Options, Result, export_bundle
 from padinv.export.compact import SMALLEST, rounded
-from padinv.export.sources import Pair
 from padinv.models.encoder import EncoderConfig
 from padinv.runtime.errors import BundleError
 from padinv.runtime.model import Model
