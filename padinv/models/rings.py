@@ -32,6 +32,7 @@ def concat_ring(x: Tensor, ring: Tensor) -> Tensor:
             f"the ring for {r} px must be [N, {x.shape[1]}, {ring_length(r)}], not {list(ring.shape)}; "
             "it was made for another generator"
         )
-    top, bottom, left, right = ring.split([r + 2, r + 2, r, r], dim=2)
+    top, bottom = ring[:, :, : r + 2], ring[:, :, r + 2 : 2 * r + 4]
+    left, right = ring[:, :, 2 * r + 4 : 3 * r + 4], ring[:, :, 3 * r + 4 :]
     middle = torch.cat([left.unsqueeze(3), x, right.unsqueeze(3)], dim=3)
     return torch.cat([top.unsqueeze(2), middle, bottom.unsqueeze(2)], dim=2)
