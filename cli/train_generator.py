@@ -58,6 +58,9 @@ def command(
     discriminator: Annotated[
         Judge, typer.Option(help="projected: heads on SqueezeNet features, presentable in hours on a laptop.")
     ] = Judge.projected,
+    init: Annotated[
+        Path | None, typer.Option(help="Run folder to start from, with other rates, averaging or length.")
+    ] = None,
     features: Annotated[
         Path | None,
         typer.Option(help="torchvision's SqueezeNet 1.1 weights; looked for in the torch hub cache if left out."),
@@ -110,7 +113,7 @@ def command(
         mixed_precision=mixed_precision.value,
         seed=seed,
     )
-    options = GeneratorRunOptions(data, out, features, 800, sample_images, save_minutes, time_limit, device)
+    options = GeneratorRunOptions(data, out, init, features, 800, sample_images, save_minutes, time_limit, device)
     report = reporter()
     training = GeneratorTraining(config, options, report)
     for name, value in training.identity.items():

@@ -257,7 +257,7 @@ class GanTrainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict` of a trainer with the same configuration."""
+        """Go on from `state_dict` of a trainer with the same networks; rates and averaging may differ."""
         self.generator.load_state_dict(state["generator"])
         self.average.load_state_dict(state["average"])
         self.judge.load_state_dict(state["judge"])
@@ -265,6 +265,10 @@ class GanTrainer:
             self.pyramid.load_state_dict(state["pyramid"])
         self.opt_g.load_state_dict(state["opt_g"])
         self.opt_d.load_state_dict(state["opt_d"])
+        # The optimisers' state comes along, the rates are this configuration's.
+        for optimiser, rate in ((self.opt_g, self.config.lr_g), (self.opt_d, self.config.lr_d)):
+            for group in optimiser.param_groups:
+                group["lr"] = rate
         self.rng.set_state(state["rng"])
         torch.set_rng_state(state["torch_rng"])
         self.images_seen = int(state["images_seen"])

@@ -15,7 +15,7 @@ from padinv import __version__
 from padinv.checkpoints import save_generator
 from padinv.data import Pictures, PictureSource, to_image
 from padinv.models.discriminator import Discriminator
-from padinv.runtime.errors import InputError
+from padinv.runtime.errors import InputError, MismatchError
 from padinv.runtime.files import atomic_path
 from padinv.training.folder import RunFolder
 from padinv.training.gan import GanConfig, GanTrainer
@@ -34,6 +34,7 @@ class GeneratorRunOptions:
     Attributes:
         data: photographs, a folder or ZIP archive.
         out: the run folder; the result is its `generator.safetensors`.
+        init: a run folder whose networks and optimisers a new run starts from, with its count of images.
         features: SqueezeNet 1.1 weights for the projected discriminator; None: torch hub's cache.
         log_images, sample_images: images between two log records, and between two sample grids.
         save_minutes: between two checkpoints.
@@ -43,6 +44,7 @@ class GeneratorRunOptions:
 
     data: Path
     out: Path
+    init: Path | None = None
     features: Path | None = None
     log_images: int = 800
     sample_images: int = 10_000
@@ -84,7 +86,8 @@ class GeneratorTraining:
     @property
     def identity(self) -> dict[str, Any]:
         """What must not change between two parts of one run; the length may."""
-        return {**self.config.to_dict(), "pictures": self.source.fingerprint()}
+        init = None if self.options.init is None else str(self.options.init)
+        return {**self.config.to_dict(), "pictures": self.source.fingerprint(), "init": init}
 
     def run(self, reasons: dict[str, str] | None = None) -> Outcome:
         """Train to the end of the configuration, a stop signal, or the time limit; the state is saved in each case.
@@ -106,6 +109,8 @@ class GeneratorTraining:
             if state is not None:
                 trainer.load_state_dict(state["trainer"])
                 self.reporter.message(f"going on from {trainer.images_seen:,} images in {folder.path}")
+            elif options.init is not None:
+                self._start_from(trainer, options.init)
             folder.trim_metrics(trainer.images_seen)
             details = {"reasons": reasons or {}, "versions": {"padinv": __version__, "torch": torch.__version__}}
             folder.write_config(self.identity, {**details, "inputs": {"data": str(options.data)}})
@@ -113,6 +118,19 @@ class GeneratorTraining:
                 return Outcome("finished", trainer.images_seen)
             log = stack.enter_context(MetricLog(folder, trainer.images_seen))
             return self._loop(trainer, log, stop)
+
+    def _start_from(self, trainer: GanTrainer, path: Path) -> None:
+        state = RunFolder(path).load_checkpoint()
+        if state is None:
+            raise InputError(f"{path} holds no checkpoint.pt to start from (--init); give the run folder of a training")
+        try:
+            trainer.load_state_dict(state["trainer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise MismatchError(
+                f"{path} was trained with other networks, so --init cannot start from it; "
+                "give the same --resolution, --channels, --w-dim, --mapping-layers and --discriminator"
+            ) from error
+        self.reporter.message(f"starting from {path} after {trainer.images_seen:,} images")
 
     def _loop(self, trainer: GanTrainer, log: MetricLog, stop: StopRequest) -> Outcome:
         config, options = self.config, self.options
