@@ -129,7 +129,7 @@ class _Lines:
     def _one(self, a: Source | None, b: Source, say: Any) -> None:
         from pathlib import PurePosixPath
 
-        from padinv.runtime.edit_inputs import digest
+        from padinv.runtime.files import digest
         from padinv.runtime.sampling import png_note
 
         first = "average" if a is None else PurePosixPath(a.name).name

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
 
 if TYPE_CHECKING:
     from padinv.cli.progress import Bar
+    from padinv.runtime.align import Aligner
     from padinv.runtime.journal import Journal
     from padinv.runtime.model import Model
     from padinv.runtime.pipeline import Options
@@ -35,6 +37,11 @@ def command(
     fit: opt.FitOption = opt.Fit.crop,
     format: opt.FormatOption = opt.PictureFormat.png,
     dtype: opt.DtypeOption = opt.Dtype.float16,
+    align: edit.AlignOption = edit.Align.auto,
+    landmarks: edit.LandmarksOption = None,
+    face: edit.FaceOption = 1,
+    paste_back: edit.PasteBackOption = False,
+    feather: edit.FeatherOption = 0.12,
     batch: opt.BatchOption = 16,
     backend: opt.BackendOption = opt.Backend.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
@@ -48,12 +55,23 @@ def command(
     PNG, JPEG, WebP, BMP and TIFF are read, whatever they are called; transparency is laid on white. For every picture
     NAME the folder receives NAME.png (the reconstruction) and NAME.safetensors (the inversion), results.jsonl receives
     a line (MSE on [-1, 1], PSNR, SSIM, seconds), and report.html shows all of them. A second run skips what is done.
+    Photographs that are not aligned yet are aligned by their face, where the model wants aligned faces.
     """
     from padinv.runtime.pipeline import Options
 
-    chosen = Options(fit.value, format.value, dtype.value, batch, overwrite)
+    chosen = Options(fit.value, format.value, dtype.value, batch, overwrite, paste_back, feather)
+    how = (align.value, landmarks, face)
     raise typer.Exit(
-        run(paths, out, chosen, model, (backend.value, threads, precision.value), with_report=report, as_json=as_json)
+        run(
+            paths,
+            out,
+            chosen,
+            model,
+            (backend.value, threads, precision.value),
+            with_report=report,
+            as_json=as_json,
+            align=how,
+        )
     )
 
 
@@ -81,9 +99,12 @@ def run(
     backend: tuple[str, int | None, str],
     with_report: bool = True,
     as_json: bool = False,
+    align: tuple[str, Path | None, int] = ("never", None, 1),
 ) -> int:
-    """Gather, invert, report; the exit code."""
+    """Gather, invert, report; the exit code. `align` is the mode, a file of landmarks, and which face."""
     from padinv.cli.main import say
+    from padinv.runtime.align import Aligner
+    from padinv.runtime.align_landmarks import read_landmarks
     from padinv.runtime.errors import InputError, UsageError
     from padinv.runtime.gather import gather
     from padinv.runtime.journal import Journal
@@ -106,13 +127,16 @@ def run(
         from padinv.runtime.errors import OutputError
 
         raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out; nothing was done")
+    mode, landmarks, face = align
+    given = None if landmarks is None else read_landmarks(landmarks)
     model = Model.load(bundle, *backend)
+    aligner = Aligner(model.spec.template, mode, given, face, options.fit, threads=backend[1])
     for graph in ("encoder", "generator"):  # a bundle that does not load must leave no folder behind
         model.session(graph)
     started = time.perf_counter()
     journal = Journal(out)
     try:
-        _invert(model, gathered.files, journal, options, tally, shown=with_report)
+        _invert(model, gathered.files, journal, options, tally, aligner, shown=with_report)
     finally:
         journal.close()
         if with_report and journal.records and (tally.done or not (out / "report.html").exists()):
@@ -129,7 +153,15 @@ def _same(path: str, out: Path) -> bool:
         return False
 
 
-def _invert(model: Model, files: Sequence[Any], journal: Journal, options: Options, tally: Tally, shown: bool) -> None:
+def _invert(
+    model: Model,
+    files: Sequence[Any],
+    journal: Journal,
+    options: Options,
+    tally: Tally,
+    aligner: Aligner,
+    shown: bool,
+) -> None:
     from padinv.cli.progress import progress_bar
     from padinv.runtime.pipeline import Done, Kept, invert_files
     from padinv.runtime.report import LIMIT
@@ -139,10 +171,12 @@ def _invert(model: Model, files: Sequence[Any], journal: Journal, options: Optio
             bar.say(note)
         for _, sentence in tally.skipped:
             bar.say(sentence)
-        with contextlib.closing(invert_files(model, files, journal, options)) as events:
+        with contextlib.closing(invert_files(model, files, journal, options, aligner)) as events:
             for event in events:
                 if isinstance(event, Done):
                     tally.done.append(event.record)
+                    if event.note:
+                        bar.say(event.note)
                     if shown and len(tally.pixels) < LIMIT:
                         tally.pixels[event.record["name"]] = event.pixels
                 elif isinstance(event, Kept):

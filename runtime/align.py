@@ -11,6 +11,7 @@ import numpy as np
 
 from padinv.runtime.align_crop import crop_square, map_points, square_transform
 from padinv.runtime.errors import InputError, MissingPackageError, UsageError
+from padinv.runtime.files import digest
 from padinv.runtime.images import Prepared, prepare, square_box, to_rgb
 from padinv.runtime.templates import similarity, template_named
 
@@ -78,6 +79,9 @@ class Aligner:
         self.fit = fit
         self._points = None if template is None else template_named(template)
         self._landmarks = landmarks
+        self._given = None
+        if landmarks is not None:
+            self._given = digest({name: [face.tolist() for face in faces] for name, faces in landmarks.items()})
         self._face = face
         self._detector = detector
         self._threads = threads
@@ -94,10 +98,7 @@ class Aligner:
         """What decides a placement besides the picture, JSON-ready: a change of it makes results anew."""
         if not self.active:
             return {"align": "never"}
-        given: Any = None
-        if self._landmarks is not None:
-            given = {name: [face.tolist() for face in faces] for name, faces in sorted(self._landmarks.items())}
-        return {"align": self.mode, "template": self.template, "face": self._face, "landmarks": given}
+        return {"align": self.mode, "template": self.template, "face": self._face, "landmarks": self._given}
 
     def place(self, image: Image, size: tuple[int, int] | None = None, name: str = "the picture") -> Placement:
         """Where the square of a picture lies.

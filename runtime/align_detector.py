@@ -43,6 +43,7 @@ _OVERLAP = 0.3  # of two boxes that overlap more than this, the better one count
 _REFINE_SIDE = 128  # side of the aligned crop that landmarks are measured in, ...
 _REFINE_MARGIN = 32  # ... with grey around it: what surrounds a face must not matter, an aligned picture has nothing
 _REFINE_SCORE = 0.5
+_REFINE_TIMES, _REFINE_ENOUGH = 5, 0.01  # looks at most, and the movement in sides of the face that ends them
 _GREY = 127
 
 
@@ -115,9 +116,17 @@ class FaceDetector:
         ]
 
     def _measured(self, image: Image.Image, face: Face, goal: np.ndarray) -> Face | None:
-        """A found face measured twice, which halves what is left of the first look's scale and rotation."""
-        once = self._refine(image, face, goal)
-        return None if once is None else self._refine(image, once, goal) or once
+        """A found face measured again and again, each time in the crop of the last, until it stays where it is."""
+        found = None
+        for _ in range(_REFINE_TIMES):
+            again = self._refine(image, found or face, goal)
+            if again is None:
+                break
+            moved = float(np.abs(again.landmarks - (found or face).landmarks).max()) / again.side
+            found = again
+            if moved < _REFINE_ENOUGH:
+                break
+        return found
 
     def _refine(self, image: Image.Image, face: Face, goal: np.ndarray) -> Face | None:
         """The same face measured in its aligned crop; None where there is none at a second look."""

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from padinv.runtime.align import Aligner, cut
-from padinv.runtime.edit_inputs import Source, digest
+from padinv.runtime.edit_inputs import Source
 from padinv.runtime.errors import InputError, OutputError
-from padinv.runtime.files import write_text
+from padinv.runtime.files import digest, write_text
 from padinv.runtime.gather import Found
 from padinv.runtime.images import prepare, read_image
 from padinv.runtime.sampling import png_note, save_png
@@ -120,7 +120,8 @@ def write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(sorted([*earlier, *map(list, rows)], key=lambda row: str(row[0])))
+    everything: list[list[Any]] = [*earlier, *(list(row) for row in rows)]
+    writer.writerows(sorted(everything, key=lambda row: str(row[0])))
     write_text(path, text.getvalue())
 
 

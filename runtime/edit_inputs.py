@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image
 
 from padinv.runtime.align import Aligner, cut, item_transform
-from padinv.runtime.errors import InputError, MismatchError, UsageError
-from padinv.runtime.files import sha256_bytes
+from padinv.runtime.errors import InputError, MismatchError
 from padinv.runtime.gather import RESULTS, RESULTS_MARK, gather
 from padinv.runtime.images import SUFFIXES, Prepared, read_image, read_prepared
 from padinv.runtime.inversion import Inversion, require_same_generator
@@ -302,18 +301,3 @@ def _recorded_source(path: Path, inversion: str) -> str | None:
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return found
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON-ready value: what decides a result, without spelling it out in the result."""
-    return sha256_bytes(json.dumps(value, sort_keys=True).encode())
-
-
-def require_paths(paths: Sequence[Any], what: str) -> None:
-    """Refuse a call without inputs.
-
-    Raises:
-        UsageError
-    """
-    if not paths:
-        raise UsageError(f"give {what}; nothing was done")

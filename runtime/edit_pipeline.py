@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from padinv.runtime.align_paste import DEFAULT_FEATHER, paste_back, read_photo
-from padinv.runtime.edit_inputs import Loaded, Reader, Source, digest, photo_path, photo_transform
+from padinv.runtime.edit_inputs import Loaded, Reader, Source, photo_path, photo_transform
 from padinv.runtime.errors import InputError, MismatchError
+from padinv.runtime.files import digest
 from padinv.runtime.images import read_image
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import DEFAULT_BATCH, to_uint8

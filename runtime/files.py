@@ -72,6 +72,11 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON-ready value: what decides a result, without spelling it out in the result."""
+    return sha256_bytes(json.dumps(value, sort_keys=True).encode())
+
+
 def sha256_file(path: Path | str) -> str:
     """SHA-256 of a file's bytes, as 64 lower-case hex digits."""
     digest = hashlib.sha256()

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from padinv.runtime import metrics
+from padinv.runtime.align import Aligner, item_transform
+from padinv.runtime.align_paste import DEFAULT_FEATHER, paste_back, read_photo
 from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.files import atomic_path
 from padinv.runtime.gather import Found
-from padinv.runtime.images import FITS, Prepared, array_to_image, read_prepared
+from padinv.runtime.images import FITS, Prepared, array_to_image, read_image, read_prepared
 from padinv.runtime.journal import Journal
 from padinv.runtime.model import DEFAULT_BATCH, Model, to_float, to_uint8
 
@@ -40,6 +42,8 @@ class Options:
         dtype: of the inversion file: 'float16' or 'float32'.
         batch_size: images that go through the networks at once.
         overwrite: do everything again, and replace files that are not this tool's.
+        paste_back: also write NAME.photo.png, the reconstruction in its photograph.
+        feather: width of that seam in fractions of the square's side.
     """
 
     fit: str = "crop"
@@ -47,6 +51,8 @@ class Options:
     dtype: str = "float16"
     batch_size: int = DEFAULT_BATCH
     overwrite: bool = False
+    paste_back: bool = False
+    feather: float = DEFAULT_FEATHER
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -62,10 +68,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Done:
-    """One image finished: its line in `results.jsonl`, and its [S, S, 3] uint8 input."""
+    """One image finished: its line in `results.jsonl`, its [S, S, 3] uint8 input, and what the user should know."""
 
     record: dict[str, Any]
     pixels: np.ndarray = field(repr=False)
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,8 @@ class Skipped:
 
 
 Event = Done | Kept | Skipped
+_Read = tuple[Prepared, str | None]  # the picture, and what the user should know about it
+PHOTO = ".photo.png"
 
 
 @dataclass(frozen=True)
@@ -97,31 +106,36 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Job:
-    """A task whose file was read."""
+    """A task whose file was read, and what the user should know about it."""
 
     task: _Task
     prepared: Prepared
+    note: str | None
 
 
 def invert_files(
-    model: Model, files: Sequence[Found], journal: Journal, options: Options
+    model: Model, files: Sequence[Found], journal: Journal, options: Options, aligner: Aligner | None = None
 ) -> Generator[Event, None, None]:
     """Invert files into `journal.out`; one event a file, in no promised order.
 
     For each file NAME the folder receives NAME.png (or another format) and NAME.safetensors, and the journal a record.
+    With an `aligner`, each picture's square is where that finds it; without, all pictures are taken as they are.
     Closing the generator, or an interruption, leaves every finished image recorded and no half-written file.
 
     Raises:
         OutputError: the results cannot be written. BundleError, BackendError: the model cannot run.
     """
     todo: list[_Task] = []
+    conditions = _conditions(model, options, aligner)
     taken = {f"{found.name}.{options.format}".casefold() for found in files}
     for found in files:
         if any(parent.as_posix().casefold() in taken for parent in PurePosixPath(found.name).parents):
             yield Skipped(str(found.path), f"{found.path} was skipped: its folder has the name of another result")
             continue
-        like = {"source": os.path.abspath(found.path), **_identity(found.path), **_conditions(model, options)}
+        like = {"source": os.path.abspath(found.path), **_identity(found.path), **conditions}
         outputs = {"image": f"{found.name}.{options.format}", "inversion": f"{found.name}.safetensors"}
+        if options.paste_back:
+            outputs["photo"] = f"{found.name}{PHOTO}"
         if not options.overwrite:
             if journal.complete(found.name, like):
                 yield Kept(journal.records[found.name])
@@ -136,11 +150,11 @@ def invert_files(
     with ThreadPoolExecutor(workers, thread_name_prefix="padinv-io") as pool:
         try:
             batch: list[_Job] = []
-            for task, result in _read_ahead(pool, todo, model.spec.image_size, options):
+            for task, result in _read_ahead(pool, todo, model.spec.image_size, options, aligner):
                 if isinstance(result, InputError):
                     yield Skipped(str(task.found.path), str(result))
                 else:
-                    batch.append(_Job(task, result))
+                    batch.append(_Job(task, *result))
                 if len(batch) == options.batch_size:
                     yield from _run(model, batch, journal, options, pool)
                     batch = []
@@ -159,7 +173,7 @@ def _identity(path: Path) -> dict[str, Any]:
     return {"source_bytes": status.st_size, "source_mtime_ns": status.st_mtime_ns}
 
 
-def _conditions(model: Model, options: Options) -> dict[str, Any]:
+def _conditions(model: Model, options: Options, aligner: Aligner | None) -> dict[str, Any]:
     """What besides the source decides a result; a change of any of it makes the image anew."""
     return {
         "model": model.bundle.fingerprint,
@@ -167,6 +181,8 @@ def _conditions(model: Model, options: Options) -> dict[str, Any]:
         "fit": options.fit,
         "format": options.format,
         "dtype": options.dtype,
+        "align": aligner.conditions if aligner is not None and aligner.active else None,
+        "feather": options.feather if options.paste_back else None,
     }
 
 
@@ -182,17 +198,21 @@ def _foreign(journal: Journal, name: str, source: str, outputs: dict[str, str]) 
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor, todo: Sequence[_Task], size: int, options: Options
-) -> Iterator[tuple[_Task, Prepared | InputError]]:
+    pool: ThreadPoolExecutor, todo: Sequence[_Task], size: int, options: Options, aligner: Aligner | None
+) -> Iterator[tuple[_Task, _Read | InputError]]:
     """Read files in order, up to two batches ahead of their use."""
 
-    def read(path: Path) -> Prepared | InputError:
+    def read(path: Path) -> _Read | InputError:
         try:
-            return read_prepared(path, size, options.fit)
+            if aligner is None or not aligner.active:
+                return read_prepared(path, size, options.fit), None
+            image, full = read_image(path)
+            prepared, placement = aligner.prepare(image, size, full, str(path))
+            return prepared, placement.note
         except InputError as error:
             return error
 
-    waiting: deque[tuple[_Task, Future[Prepared | InputError]]] = deque()
+    waiting: deque[tuple[_Task, Future[_Read | InputError]]] = deque()
     for task in todo:
         waiting.append((task, pool.submit(read, task.found.path)))
         if len(waiting) >= 2 * options.batch_size:
@@ -219,11 +239,14 @@ def _run(
         job = batch[i]
         _save_picture(journal.out / job.task.outputs["image"], pictures[i], options.format)
         inversion[i].save(journal.out / job.task.outputs["inversion"], options.dtype)
+        if options.paste_back:
+            _paste(job, pictures[i], journal.out / job.task.outputs["photo"], options.feather)
         sizes = {k: {"file": o, "bytes": (journal.out / o).stat().st_size} for k, o in job.task.outputs.items()}
         return {
             "name": job.task.found.name,
             **job.task.like,
             "size": list(job.prepared.size),
+            "transform": job.prepared.transform,
             "outputs": sizes,
             **{name: values[i] for name, values in figures.items()},
             "seconds": round(seconds, 6),
@@ -242,7 +265,10 @@ def _run(
         finished = [f for f in futures if not f.cancelled() and f.exception() is None]
         journal.add([f.result() for f in finished])
     for future, job in zip(futures, batch, strict=True):
-        yield Done(future.result(), job.prepared.pixels)
+        if isinstance(error := future.exception(), InputError):  # a photograph that went away before its paste-back
+            yield Skipped(str(job.task.found.path), str(error))
+        else:
+            yield Done(future.result(), job.prepared.pixels, job.note)
 
 
 def _figures(x: np.ndarray, y: np.ndarray) -> dict[str, list[float | None]]:
@@ -251,6 +277,14 @@ def _figures(x: np.ndarray, y: np.ndarray) -> dict[str, list[float | None]]:
     values["ssim"] = metrics.ssim(x, y) if size >= 11 else np.full(len(x), np.nan)
     # JSON has no infinity (PSNR of equal images) and no NaN (SSIM of a picture smaller than its window).
     return {name: [float(v) if math.isfinite(v) else None for v in array] for name, array in values.items()}
+
+
+def _paste(job: _Job, square: np.ndarray, path: Path, feather: float) -> None:
+    transform = item_transform(job.prepared.item())
+    assert transform is not None  # every prepared picture has a box or a transform
+    photo, profile = read_photo(job.task.found.path, job.prepared.size)
+    with atomic_path(path) as temporary:
+        array_to_image(paste_back(photo, square, transform, feather)).save(temporary, "PNG", icc_profile=profile)
 
 
 def _save_picture(path: Path, pixels: np.ndarray, kind: str) -> None:

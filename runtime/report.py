@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from padinv.runtime.align import cut
 from padinv.runtime.errors import InputError
 from padinv.runtime.images import prepare, read_image, read_prepared
 from padinv.runtime.pages import data_uri, escape, page
@@ -124,8 +125,11 @@ def _figure(record: Mapping[str, Any], original: np.ndarray | None, result: np.n
 def read_original(record: Mapping[str, Any], size: int) -> np.ndarray | None:
     """The model's input of a record, read from its source again; None when that is gone."""
     try:
+        if record.get("transform") is not None:
+            image, full = read_image(str(record["source"]))
+            return cut(image, np.asarray(record["transform"], np.float64), size, size=full).pixels
         return read_prepared(str(record["source"]), size, str(record.get("fit", "crop"))).pixels
-    except InputError:
+    except (InputError, ValueError):
         return None
 
 
