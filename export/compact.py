@@ -9,7 +9,7 @@ are rounded to float16 before anything is computed from them, and torch and ONNX
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -24,10 +24,12 @@ from padinv.runtime.errors import UsageError
 if TYPE_CHECKING:
     import onnx
 
+Network = TypeVar("Network", bound=nn.Module)
+
 SMALLEST = 1024  # elements; below it a tensor keeps float32
 
 
-def rounded(module: nn.Module) -> nn.Module:
+def rounded(module: Network) -> Network:
     """A copy of a network with its large tensors rounded to float16's values, in float32."""
     module = copy.deepcopy(module)
     with torch.no_grad():

@@ -146,10 +146,11 @@ class FastBody(nn.Module):
                     lift = [cells.index(cell) for cell in ring_cells(r, level)]
                     self.register_buffer(f"lift_{level}_{r}", torch.tensor(lift), persistent=False)
         # Everything starts at the average image: zero residuals, zero rings.
-        last = [self.codes, *([self.const_head] if self.const_head is not None else [])]
-        for module in [*last, *(p[1] for p in self.projections.values())]:
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
+        last: list[nn.Module] = [self.codes, *([self.const_head] if self.const_head is not None else [])]
+        last += [p.get_submodule("1") for p in self.projections.values()]
+        for module in last:
+            for parameter in module.parameters():
+                nn.init.zeros_(parameter)
 
     def _rings(self, maps: dict[int, Tensor]) -> dict[int, Tensor]:
         """Top-down pyramid evaluated at ring positions only; the border of a map stands for what lies beyond it."""

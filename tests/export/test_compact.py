@@ -46,7 +46,7 @@ def test_torch_and_onnx_run_the_same_rounded_weights(result: Result, pair: Pair)
     torch.manual_seed(0)
     image = torch.rand(3, 3, 128, 128) * 2 - 1
     with torch.no_grad():
-        want = rounded(pair.generator).synthesis(*rounded(pair.encoder)(image))  # type: ignore[operator]
+        want = rounded(pair.generator).synthesis(*rounded(pair.encoder)(image))
         full = pair.generator.synthesis(*pair.encoder(image))
     got = model.generate_float(model.encode(image.numpy()))
     np.testing.assert_allclose(got, want.numpy(), atol=1e-4)
