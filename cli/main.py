@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("padinv.cli.generate", "Sample pictures from the generator, or render saved inversions."),
     "train-generator": ("padinv.cli.train_generator", "Train a small StyleGAN2 from photographs."),
     "train": ("padinv.cli.train", "Train an encoder for a frozen generator."),
+    "eval": ("padinv.cli.eval", "Measure how well a model reconstructs pictures, alone or beside another."),
     "export": ("padinv.cli.export", "Export a trained model as ONNX graphs, with TensorRT engines on request."),
     "info": ("padinv.cli.info", "Say what a file or folder of padinv is."),
 }

@@ -120,6 +120,27 @@ class PictureSource:
         image, full = read_image_bytes(data, label, enough=3 * size)
         return prepare(image, size, "crop", full).pixels
 
+    def content_hash(self) -> str:
+        """A hash that changes when pictures change: of an archive's names and checksums, or of a folder's names, sizes
+        and times of change; nothing is decoded.
+
+        Raises:
+            InputError: a file disappeared.
+        """
+        digest = hashlib.sha256()
+        try:
+            for name in self.names:
+                if self.is_zip:
+                    info = self._archive().getinfo(name)
+                    facts = (info.file_size, info.CRC)
+                else:
+                    status = os.stat(self.path / name)
+                    facts = (status.st_size, status.st_mtime_ns)
+                digest.update(f"{name}\0{facts}\0".encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        return digest.hexdigest()[:16]
+
     def fingerprint(self) -> str:
         """A hash of the names: the same run must go on with the same pictures in the same order."""
         return hashlib.sha256("\0".join(self.names).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,1 +1,1 @@
-"""Metrics over a test set."""
+"""Measuring reconstructions: metrics with bootstrap intervals. Pixel metrics of a bundle need no torch."""

@@ -1,0 +1,329 @@
+"""Measuring models: figures, interruptions, reuse, and the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_run import lively_encoder, lively_generator, write_run
+from tiny_training import picture_bytes, small_widths, write_pictures
+
+from padinv.checkpoints import load_encoder, load_generator
+from padinv.evaluation.measure import measure
+from padinv.evaluation.results import SECONDS, paired
+from padinv.evaluation.scores import open_metrics
+from padinv.evaluation.subjects import BundleSubject, open_subject
+from padinv.losses.backbones import squeezenet_features
+from padinv.losses.identity import IdentityLoss
+from padinv.losses.lpips import LPIPS
+from padinv.models.encoder import EncoderConfig
+from padinv.models.face import MobileFaceNet, load_face_network
+from padinv.runtime import metrics
+from padinv.runtime.errors import InputError, MismatchError, UsageError
+from padinv.runtime.model import to_float
+from padinv.runtime.picture_source import PictureSource
+from padinv.runtime.spec import ModelSpec
+
+SPEC = ModelSpec(32, (8, 8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2)
+
+
+@pytest.fixture(autouse=True)
+def _narrow_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "pictures.zip", 11)
+
+
+@pytest.fixture
+def squeeze(tmp_path: Path) -> Path:
+    """SqueezeNet at random weights, in torchvision's layout."""
+    torch.manual_seed(0)
+    state = {f"features.{name}": tensor for name, tensor in squeezenet_features().state_dict().items()}
+    torch.save(state, tmp_path / "squeezenet1_1.pth")
+    return tmp_path / "squeezenet1_1.pth"
+
+
+class Stops:
+    """Called with progress; interrupts when so many pictures are done."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self, count: int) -> None:
+        self.left -= count
+        if self.left <= 0:
+            raise KeyboardInterrupt
+
+
+class Counts(BundleSubject):
+    """A bundle that counts the pictures it is given."""
+
+    def reconstruct(self, x: np.ndarray) -> tuple[np.ndarray, float]:
+        self.seen = getattr(self, "seen", 0) + len(x)
+        return super().reconstruct(x)
+
+
+def counting(bundle: Path) -> Counts:
+    subject = open_subject(bundle, "cpu", 1)
+    assert isinstance(subject, BundleSubject)
+    subject.__class__ = Counts
+    assert isinstance(subject, Counts)
+    return subject
+
+
+def test_the_figures_of_a_bundle_are_those_of_its_pictures(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    subject = open_subject(tiny_bundle, "cpu", 1)
+    source = PictureSource(pictures)
+    found = open_metrics(subject.spec, backend="cpu")
+    result = measure(subject, source, found, tmp_path / "out", batch=4)
+    assert result.names == source.names
+    assert result.skipped == []
+    x = to_float(np.stack([source.read(k, 16) for k in range(11)]))
+    y, _ = subject.reconstruct(x)
+    np.testing.assert_allclose(result.columns["mse"], metrics.mse(x, y), rtol=1e-5)
+    np.testing.assert_allclose(result.columns["psnr"], metrics.psnr(x, y), rtol=1e-5)
+    np.testing.assert_allclose(result.columns["ssim"], metrics.ssim(x, y), rtol=1e-4)
+    rounded = np.rint(np.clip(y, -1, 1) * 127.5 + 127.5) / 127.5 - 1
+    assert np.abs(result.columns["mse"] - metrics.mse(x, rounded)).min() > 1e-9  # not of pictures rounded to 8 bits
+    assert (result.columns[SECONDS] > 0).all()
+
+    with open(result.csv, newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["name", "mse", "psnr", "ssim", "seconds"]
+    assert [row[0] for row in rows[1:]] == source.names
+    assert float(rows[3][1]) == result.columns["mse"][2]
+    document = json.loads(result.json.read_text())
+    assert document["means"]["mse"] == pytest.approx(result.columns["mse"].mean())
+    assert set(document["missing"]) >= {"lpips_alex", "identity"}
+
+
+def test_values_beyond_the_range_are_clamped(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    subject = open_subject(tiny_bundle, "cpu", 1)
+    subject.reconstruct = lambda x: (np.where(x < 0, -7.0, 7.0).astype(np.float32), 0.01)  # type: ignore[method-assign]
+    result = measure(subject, PictureSource(pictures), open_metrics(subject.spec, backend="cpu"), tmp_path / "out")
+    assert result.columns["mse"].max() <= 1
+
+
+def test_an_interrupted_measurement_is_gone_on_with(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    source, out = PictureSource(pictures), tmp_path / "out"
+    found = open_metrics(open_subject(tiny_bundle, "cpu").spec, backend="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        measure(counting(tiny_bundle), source, found, out, batch=2, advance=Stops(6))
+    (partial,) = out.iterdir()
+    assert partial.name.startswith(".padinv-eval-")
+    with open(partial, "a") as file:
+        file.write('{"name": "p009.png", "values": {"mse": 0.')  # torn by a crash
+    second = counting(tiny_bundle)
+    result = measure(second, source, found, out, batch=2)
+    assert result.resumed == 6
+    assert second.seen == 2 + 5  # one warm-up batch, and what was left
+    assert not partial.exists()
+    whole = measure(counting(tiny_bundle), source, found, tmp_path / "other", batch=2)
+    for name, column in whole.scores().items():
+        np.testing.assert_allclose(result.columns[name], column, rtol=1e-6)
+    assert result.names == whole.names
+
+
+def test_finished_results_are_read_back_and_changed_pictures_measured_anew(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "faces", tmp_path / "out"
+    folder.mkdir()
+    for k in range(3):
+        (folder / f"{k}.png").write_bytes(picture_bytes(k))
+    found = open_metrics(open_subject(tiny_bundle, "cpu").spec, backend="cpu")
+    first = measure(counting(tiny_bundle), PictureSource(folder), found, out)
+    again = counting(tiny_bundle)
+    second = measure(again, PictureSource(folder), found, out)
+    assert not hasattr(again, "seen")
+    assert second.csv == first.csv
+    assert {name: list(column) for name, column in second.columns.items()} == {
+        name: list(column) for name, column in first.columns.items()
+    }
+    assert measure(again, PictureSource(folder), found, out, fresh=True).resumed == 0
+    assert again.seen == 6
+    (folder / "1.png").write_bytes(picture_bytes(77))
+    third = measure(counting(tiny_bundle), PictureSource(folder), found, out)
+    assert third.csv != first.csv
+    assert third.columns["mse"][1] != first.columns["mse"][1]
+    first.csv.write_text("name,mse\n")  # damaged: measured again rather than believed
+    (folder / "1.png").write_bytes(picture_bytes(1))
+    assert len(measure(counting(tiny_bundle), PictureSource(folder), found, out).names) == 3
+
+
+@torch.no_grad()
+def test_a_run_is_measured_through_torch(tmp_path: Path, pictures: Path, squeeze: Path) -> None:
+    run = write_run(tmp_path / "run", EncoderConfig("fast"), SPEC)
+    torch.manual_seed(1)
+    network = MobileFaceNet()
+    torch.save(network.state_dict(), tmp_path / "face.pt")
+    subject = open_subject(run, "cpu")
+    assert subject.backend == "torch-cpu"
+    source = PictureSource(pictures)
+    found = open_metrics(subject.spec, {"squeeze": squeeze}, tmp_path / "face.pt", "cpu")
+    assert [metric.name for metric in found.found] == ["mse", "psnr", "ssim", "lpips_squeeze", "identity"]
+    result = measure(subject, source, found, tmp_path / "out", batch=4)
+
+    x = torch.from_numpy(to_float(np.stack([source.read(k, 32) for k in range(11)])))
+    encoder, generator = load_encoder(run / "encoder.safetensors"), load_generator(run / "generator.safetensors")
+    y = generator.synthesis(*encoder(x)).clamp(-1, 1)
+    expected = (x - y).square().mean(dim=(1, 2, 3)).double()
+    np.testing.assert_allclose(result.columns["mse"], expected, rtol=1e-4)
+    np.testing.assert_allclose(result.columns["lpips_squeeze"], LPIPS("squeeze", squeeze)(y, x), rtol=1e-3)
+    similarity = 1 - IdentityLoss(load_face_network(tmp_path / "face.pt"), None)(y, x)
+    np.testing.assert_allclose(result.columns["identity"], similarity, atol=1e-4)
+
+
+def test_outputs_above_256_px_are_measured_at_256(tmp_path: Path) -> None:
+    spec = ModelSpec(512, (4,) * 8, z_dim=8, w_dim=8, mapping_layers=2)
+    subject = open_subject(write_run(tmp_path / "run", EncoderConfig("fast"), spec), "cpu")
+    y, _ = subject.reconstruct(np.zeros((1, 3, 256, 256), np.float32))
+    assert y.shape == (1, 3, 256, 256)
+    encoder = lively_encoder(generator := lively_generator(spec), EncoderConfig("fast"))
+    with torch.no_grad():
+        full = generator.synthesis(*encoder(torch.zeros(1, 3, 256, 256)))
+    np.testing.assert_allclose(y, torch.nn.functional.avg_pool2d(full, 2), atol=1e-4)
+
+
+def test_what_cannot_be_measured_is_named(tmp_path: Path, squeeze: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    found = open_metrics(ModelSpec(16, (4, 4, 4)), backend="cpu")
+    assert [metric.name for metric in found.found] == ["mse", "psnr", "ssim"]
+    assert "alexnet-owt" in found.missing["lpips_alex"]
+    assert "--identity-weights" in found.missing["identity"]
+    assert "window" in open_metrics(ModelSpec(8, (4, 4)), backend="cpu").missing["ssim"]
+    with pytest.raises(UsageError, match="17 px"):  # asked for outright, and impossible
+        open_metrics(ModelSpec(16, (4, 4, 4)), {"squeeze": squeeze}, backend="cpu")
+    with pytest.raises(UsageError, match="alex, vgg, squeeze"):
+        open_metrics(SPEC, {"resnet": squeeze})
+    with pytest.raises(InputError, match="does not exist"):
+        open_metrics(SPEC, {"alex": tmp_path / "nowhere.pth"})
+    # In the hub cache it is found without being named.
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    squeeze.rename(tmp_path / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert "lpips_squeeze" in [metric.name for metric in open_metrics(SPEC, backend="cpu").found]
+
+
+def test_models_of_different_size_or_pictures_are_not_compared(
+    tiny_bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    subject = open_subject(tiny_bundle, "cpu", 1)
+    found = open_metrics(subject.spec, backend="cpu")
+    one = measure(subject, PictureSource(pictures), found, tmp_path / "a")
+    few = measure(subject, PictureSource(pictures), found, tmp_path / "a", limit=5)
+    assert paired(one, few, 200)["mse"].difference.count == 5
+    few.conditions["size"] = 99
+    with pytest.raises(MismatchError, match=r"16 px and .* at 99"):
+        paired(one, few)
+    few.conditions["size"] = 16
+    few.names = [f"other-{name}" for name in few.names]
+    with pytest.raises(MismatchError, match="one picture in common"):
+        paired(one, few)
+
+
+def test_two_models_from_the_command_line(
+    run_cli: Callable, tiny_bundle: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    args = ("eval", tiny_bundle, "--data", pictures, "--out", tmp_path / "out", "--backend", "cpu", "--resamples", 200)
+    result = run_cli(*args, "--vs", tiny_bundle)
+    assert result.code == 0, result.err
+    for word in ("MSE ↓", "PSNR (dB) ↑", "difference", "ratio", "1 [1, 1]", "time an image", "11 pictures"):
+        assert word in result.out
+    assert "not measured: lpips_vgg: " in result.out
+    document = json.loads(run_cli(*args, "--json").out)
+    mse = document["models"][0]["metrics"]["mse"]
+    assert mse["low"] <= mse["value"] <= mse["high"]
+    assert mse["count"] == 11
+    assert document["bootstrap"] == {"resamples": 200, "seed": 0, "confidence": 0.95}
+    assert "comparison" not in document
+    again = run_cli(*args)
+    assert "11 of them measured before" in again.out
+    files = sorted(path.suffix for path in (tmp_path / "out").iterdir())
+    assert files == [".csv", ".json", ".json"]
+
+
+def test_damaged_pictures_are_skipped_and_named(run_cli: Callable, tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    (folder / "good.png").write_bytes(picture_bytes(1))
+    (folder / "cut.png").write_bytes(picture_bytes(2)[:200])
+    (folder / "empty.jpg").touch()
+    Image.new("RGB", (20, 20)).save(folder / "plain.png")
+    args = ("eval", tiny_bundle, "--data", folder, "--out", tmp_path / "out", "--backend", "cpu")
+    result = run_cli(*args)
+    assert result.code == 3
+    assert "cut.png" in result.err
+    assert "empty.jpg is empty" in result.err
+    assert "2 pictures" in result.out
+    assert run_cli(*args).code == 3  # also when all of it was done before
+    for name in ("good.png", "plain.png"):
+        (folder / name).write_bytes(b"")
+    result = run_cli(*args)
+    assert result.code == 1
+    assert "none of the pictures" in result.err
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "sentence"),
+    [
+        (("--lpips-weights", "squeeze"), 2, "NAME=FILE"),
+        (("--lpips-weights", "resnet=x"), 2, "alex, vgg, squeeze"),
+        (("--identity-weights", "nowhere.pt"), 1, "nowhere.pt does not exist"),
+        (("--vs", "nowhere"), 1, "nowhere does not exist"),
+        (("--precision", "fp16"), 1, "fp16"),
+    ],
+)
+def test_wrong_use_is_one_sentence(
+    run_cli: Callable, tiny_bundle: Path, pictures: Path, tmp_path: Path, extra: tuple, code: int, sentence: str
+) -> None:
+    result = run_cli("eval", tiny_bundle, "--data", pictures, "--out", tmp_path / "out", "--backend", "cpu", *extra)
+    assert result.code == code
+    assert sentence in result.err
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_places_that_do_not_work_are_one_sentence(
+    run_cli: Callable, tiny_bundle: Path, pictures: Path, tmp_path: Path
+) -> None:
+    result = run_cli("eval", tiny_bundle, "--data", tmp_path / "nowhere")
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "nowhere does not exist" in result.err
+    result = run_cli("eval", tiny_bundle, "--data", pictures, "--out", pictures, "--backend", "cpu")
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "is a file" in result.err
+    run = write_run(tmp_path / "run", EncoderConfig("fast"), SPEC)
+    result = run_cli("eval", run, "--data", pictures, "--backend", "trt")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    result = run_cli("eval", run, "--vs", tiny_bundle, "--data", pictures, "--out", tmp_path / "o", "--backend", "cpu")
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "only models of one size" in result.err
+
+
+def test_a_bundle_is_measured_where_torch_is_not_installed(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from padinv.cli.main import main; main()"
+    args = ("eval", tiny_bundle, "--data", pictures, "--out", tmp_path / "out", "--backend", "cpu")
+    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "MSE" in done.stdout
+    assert "lpips_alex: LPIPS 'alex' needs the package 'torch'" in done.stdout
+    asked = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args), "--identity-weights", "x.pt"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 1
+    assert "identity similarity needs the package 'torch'" in asked.stderr
