@@ -34,9 +34,8 @@ def main() -> None:
     arguments = parser.parse_args()
     picture = demo_folder() / "eileen-collins.png"
     model = ["--model", str(arguments.model)] if arguments.model else []
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
-    )
+    load = os.getloadavg()[0]
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {load:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         bare, cold = [], []
         for run in range(arguments.runs):

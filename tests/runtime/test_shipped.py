@@ -13,7 +13,7 @@ from padinv.runtime.bundle import builtin_bundle
 from padinv.runtime.demo_pictures import demo_folder
 from padinv.runtime.describe import describe_bundle
 
-MAX_BYTES = 100 << 20  # of the model: what a package index takes in one wheel
+MAX_BYTES = 12 << 20  # of the model: every clone carries each of its revisions
 
 
 def test_the_built_in_model_is_whole_and_says_what_it_is():
