@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padinv.checkpoints.layouts import DiscriminatorLayout, GeneratorLayout
+from padinv.checkpoints.layouts import CENTRES, DiscriminatorLayout, GeneratorLayout
 from padinv.checkpoints.networks import Network, find_networks
 from padinv.checkpoints.pieces import DiscriminatorPlan, GeneratorPlan, Piece, count_numbers
 from padinv.checkpoints.reader import Contents, open_contents, reading
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 W_AVG_SAMPLES = 10_000
 W_AVG_SEED = 0
-_CENTRES = ("latent_avg", "mean_latent", "w_avg", "dlatent_avg")  # beside the networks, by falling frequency
 _BUFFERS = ("noise_const", "w_avg")
 
 
@@ -89,7 +88,7 @@ class Checkpoint:
         if plan.w_avg is not None:
             return plan.w_avg, ""
         root = self.contents.root
-        for name in _CENTRES if isinstance(root, dict) else ():
+        for name in CENTRES if isinstance(root, dict) else ():
             ref = root.get(name)
             if not isinstance(ref, TensorRef) or not ref.shape or ref.shape[-1] != plan.spec.w_dim:
                 continue

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_RESOLUTIONS = 9  # 4 ... 1024
 NOISE_SEED = 0
+CENTRES = ("latent_avg", "mean_latent", "w_avg", "dlatent_avg")  # what the truncation centre is called beside a network
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class GeneratorLayout:
         noise = self._layers(view, spec, pieces)
         w_avg = self._w_avg(view, spec)
         view.check_filters(self.is_filter)
-        view.refuse_rest(self.is_filter, "StyleGAN2's generator")
+        view.refuse_rest(lambda name: self.is_filter(name) or name in CENTRES, "StyleGAN2's generator")
         return GeneratorPlan(spec, pieces, w_avg, self.source, network.path, noise, self.assumed(network))
 
     def _channels(self, view: View) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from padinv.checkpoints.spans import Refused, TensorRef
 
 MAX_DEPTH = 4
 MAX_CONTAINERS = 20_000
+MAX_MODULES = 2_000
 _MIN_TENSORS = 4  # fewer tensors than this in a dictionary are no network
 _WRAPPERS = ("module.", "_orig_mod.")
 
@@ -64,9 +66,9 @@ def find_networks(root: Any) -> list[Network]:
 def _containers(root: Any) -> Iterator[tuple[str, dict[Any, Any] | Persistent]]:
     """Dictionaries and network objects near the root, each once, whatever the file shares."""
     seen: set[int] = set()
-    queue: list[tuple[str, int, Any]] = [("", 0, root)]
+    queue: deque[tuple[str, int, Any]] = deque([("", 0, root)])
     while queue:
-        path, depth, value = queue.pop(0)
+        path, depth, value = queue.popleft()
         if isinstance(value, Persistent):
             yield path, value
             continue
@@ -99,12 +101,12 @@ def _flatten(path: str, top: Persistent) -> Network:
     """
     tensors: dict[str, TensorRef] = {}
     attributes: dict[str, dict[str, Any]] = {}
-    queue: list[tuple[str, Persistent]] = [("", top)]
+    queue: deque[tuple[str, Persistent]] = deque([("", top)])
     visited = 0
     while queue:
-        prefix, module = queue.pop(0)
+        prefix, module = queue.popleft()
         visited += 1
-        if visited > MAX_CONTAINERS or len(prefix) > 1000:
+        if visited > MAX_MODULES or len(prefix) > 1000:
             raise Refused("is nested in a way that no checkpoint is")
         plain = {k: v for k, v in module.state.items() if isinstance(k, str) and _is_plain(v)}
         attributes[prefix.rstrip(".")] = {**plain, "class_name": module.class_name}

@@ -24,7 +24,7 @@ SOURCE = "the paper's own implementation"
 IMAGE_SIZE = 256
 USUAL_PADDED_LAYERS = 4
 MAX_PADDED_LAYERS = 5
-_STAGE_BLOCKS = (3, 4, 14, 3)
+STAGE_BLOCKS = (3, 4, 14, 3)
 _OTHER_BACKBONES = {(3, 13, 30, 3): "IR-SE-100", (3, 8, 36, 3): "IR-SE-152"}
 _COARSEST_CONVS = 4  # the 16 px level needs four halvings, the next ones five and six
 
@@ -87,9 +87,9 @@ def _check_backbone(view: View) -> None:
     )
     if stages in _OTHER_BACKBONES:
         raise Unsupported(f"holds an encoder with an {_OTHER_BACKBONES[stages]} backbone; padinv's has IR-SE-50")
-    if stages != _STAGE_BLOCKS:
+    if stages != STAGE_BLOCKS:
         raise Unsupported(
-            f"holds an encoder whose backbone has stages of {stages} blocks; padinv's has {_STAGE_BLOCKS}"
+            f"holds an encoder whose backbone has stages of {stages} blocks; padinv's has {STAGE_BLOCKS}"
         )
     if "backbone_stages.0.0.res_layer.5.fc1.weight" not in view:
         raise Unsupported("holds an encoder without squeeze-and-excitation, which padinv's has")

@@ -93,12 +93,14 @@ def explain(networks: Sequence[Network]) -> Refused:
             f"holds a StyleGAN3 generator{_variant(networks)}: recognised, not supported, because it starts from "
             "Fourier features instead of a constant input and crops its borders away, so it has no padding to replace"
         )
-    if any(re.search(r"(^|\.)(layer0\.apply_noise\.weight|g_synthesis\.blocks\.|progression\.0\.)", n) for n in names):
+    if any(
+        re.search(r"(^|\.)(layer0\.apply_noise\.|g_synthesis\.blocks\.|progression\.0\.)|style_mod", n) for n in names
+    ):
         return Unsupported(
             "holds a StyleGAN1 generator: recognised, not supported, because its layers normalise features and then "
             "apply the style (AdaIN) where StyleGAN2 modulates the weights"
         )
-    if any(re.search(r"(^|\.)output\d+\.conv\.weight$|(^|\.)layer0\.conv\.weight$", n) for n in names):
+    if any(re.search(r"^(output\d+|layer0)\.conv\.weight$", n) for n in names):
         return Unsupported(
             "holds a progressive GAN (PGGAN) generator: recognised, not supported, because it has neither styles nor a "
             "constant input"
