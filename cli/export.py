@@ -65,7 +65,8 @@ def command(
         raise UsageError("--name takes 1 to 100 characters")
     options = Options(name, fp16, compact, weights, opset, card, profile if trt else None, overwrite)
 
-    with progress_bar("exporting", steps(options), "steps") as bar:
+    of_bundle = source is not None and (source / MANIFEST).is_file()
+    with progress_bar("exporting", steps(options, of_bundle), "steps") as bar:
         begun = False
 
         def step(what: str) -> None:
@@ -76,7 +77,7 @@ def command(
             begun = True
 
         result: Result
-        if source is not None and (source / MANIFEST).is_file():
+        if source is not None and of_bundle:
             result = add_engines(read_bundle(source), out, options, step)
         else:
             from padinv.checkpoints.pairs import read_pair, read_run

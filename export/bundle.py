@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padinv.export.engines import BatchProfile, build_engines
+from padinv.export.engines import BatchProfile, EngineBuilder, build_engines
 from padinv.export.parity import (
     BATCHES,
     ENGINE,
@@ -83,10 +83,10 @@ class Result:
     problem: Exception | None = None
 
 
-def steps(options: Options) -> int:
-    """How often an export calls `step`."""
+def steps(options: Options, of_bundle: bool = False) -> int:
+    """How often an export (`of_bundle`: adding engines to a bundle) calls `step`."""
     engines = 3 * len(options.precisions) if options.engines else 0
-    return (6 if options.half else 3) + 2 + engines
+    return engines + (2 if of_bundle else (6 if options.half else 3) + 2)
 
 
 def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = lambda what: None) -> Result:
@@ -164,7 +164,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
             step("comparing the float16 graphs")
             twins = compare(expected, _files(folder, half=True), GRAPHS[:2], ONNX_HALF)
             parity["fp16"] = _parity(twins, HALF_METHOD, ONNX_HALF)
-        engines, problem = _engines(folder, spec, expected, options, step)
+        engines, problem = _engines(folder, spec, expected, options, step, options.compact)
 
         manifest = {
             "name": options.name or pair.name or out.name,
@@ -193,11 +193,18 @@ def add_engines(source: Bundle, out: Path | str, options: Options, step: Step = 
     """
     if options.engines is None:
         raise UsageError(f"{source.folder} is a bundle already; add engines to it with --trt, or give a run")
-    for given, flag in ((options.weights, "--weights"), (options.opset, "--opset"), (options.card, "--card")):
+    needs_networks = {
+        "--weights": options.weights,
+        "--compact": options.compact,
+        "--opset": options.opset,
+        "--card": options.card,
+    }
+    for flag, given in needs_networks.items():
         if given:
             raise UsageError(f"{flag} needs the networks, and {source.folder} is a bundle; export the run again")
     if options.half and not source.has("generator.fp16.onnx"):
         raise BundleError(f"{source.folder} holds no float16 graphs; export the run again with --fp16")
+    EngineBuilder()  # says what is missing before anything is copied
     with staged_folder(out, options.overwrite) as folder:
         step("checking the bundle")
         for name in source.files:
@@ -205,7 +212,8 @@ def add_engines(source: Bundle, out: Path | str, options: Options, step: Step = 
             shutil.copyfile(source.path(name), folder / name)
         step("running the networks in onnxruntime")
         expected = make_reference(source.spec, source.constants(), _sessions(source))
-        engines, problem = _engines(folder, source.spec, expected, options, step)
+        compact = source.manifest.get("compact") is True
+        engines, problem = _engines(folder, source.spec, expected, options, step, compact)
         if problem is not None:
             raise problem
         manifest = {key: value for key, value in source.manifest.items() if key not in ("files", "format")}
@@ -216,7 +224,7 @@ def add_engines(source: Bundle, out: Path | str, options: Options, step: Step = 
 
 
 def _engines(
-    folder: Path, spec: ModelSpec, expected: Reference, options: Options, step: Step
+    folder: Path, spec: ModelSpec, expected: Reference, options: Options, step: Step, compact: bool
 ) -> tuple[dict[str, Any], Exception | None]:
     """Build engines into the folder; what prevents them is returned, because the graphs are good without them."""
     if options.engines is None:
@@ -234,7 +242,7 @@ def _engines(
                 session.close()
 
     try:
-        return build_engines(folder, spec, options.precisions, options.engines, check, step), None
+        return build_engines(folder, spec, options.precisions, options.engines, check, step, compact), None
     except (BackendError, ExportError) as error:
         return {}, error
 

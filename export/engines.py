@@ -10,11 +10,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from padinv.export.inspector import check_precision
 from padinv.runtime.errors import BackendError, ExportError, UsageError
 from padinv.runtime.files import write_bytes
+from padinv.runtime.session import import_onnxruntime
 from padinv.runtime.spec import ModelSpec
 from padinv.runtime.trt import Cuda, Platform, deserialize, import_tensorrt, logged, make_logger, platform
 
@@ -53,6 +55,24 @@ class BatchProfile:
 def input_shapes(spec: ModelSpec) -> dict[str, dict[str, tuple[int, ...]]]:
     """Graph -> input -> shape without the batch axis."""
     return {"encoder": {"image": (3, spec.image_size, spec.image_size)}, "generator": dict(spec.latent_shapes)}
+
+
+def folded(model: bytes) -> bytes:
+    """An ONNX graph with everything computed that depends on stored tensors alone.
+
+    A compact graph stores raw weights and computes the convolutions' from them, which a runtime does when it loads the
+    graph; TensorRT wants a convolution's weights as they are. onnxruntime's basic level changes nothing else and stays
+    within standard operators.
+    """
+    ort = import_onnxruntime()
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 4  # fatal only: that a saved graph may be bound to a machine is said at higher levels
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(file)
+        ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return file.read_bytes()
 
 
 class EngineBuilder:
@@ -120,6 +140,7 @@ def build_engines(
     batch: BatchProfile,
     check: Callable[[str, dict[str, bytes]], dict[str, Any]],
     step: Callable[[str], None] = lambda what: None,
+    compact: bool = False,
 ) -> dict[str, Any]:
     """Build the engines of a bundle's graphs and write them beside them; all of them or none.
 
@@ -128,6 +149,7 @@ def build_engines(
         precisions: 'fp32', 'fp16' or both.
         check: (precision, graph -> plan) -> measured differences; raises ExportError where they are too large.
         step: called with a line before each piece of work.
+        compact: the float32 graphs compute their weights from stored ones.
 
     Returns:
         engine file -> {'batch', 'parity'}, JSON-ready.
@@ -148,6 +170,8 @@ def build_engines(
                 model = (folder / name).read_bytes()
             except OSError as error:
                 raise ExportError(f"{folder / name} cannot be read: {error.strerror or error}") from error
+            if compact and precision == "fp32":
+                model = folded(model)
             plans[graph] = builder.build(model, shapes[graph], batch, precision)
         step(f"comparing the engines ({precision})")
         parity = check(precision, plans)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fake_tensorrt
 import numpy as np
+import onnx
 import pytest
 from fake_tensorrt import Cuda, describe_layer, install, uninstall
 
@@ -18,7 +19,7 @@ from padinv.export.bundle import Options, Result, add_engines
 from padinv.export.engines import BatchProfile, EngineBuilder
 from padinv.export.inspector import check_precision, layer_precisions
 from padinv.runtime import Model
-from padinv.runtime.bundle import read_bundle
+from padinv.runtime.bundle import read_bundle, write_manifest
 from padinv.runtime.errors import BackendError, BundleError, ExportError, MismatchError, UsageError
 from padinv.runtime.trt import TrtSession, open_trt_session
 
@@ -46,7 +47,7 @@ def test_engines_are_built_named_checked_and_run(
 
     engines = Model.load(tmp_path / "out", backend="trt")
     reference = Model.load(exported, backend="cpu")
-    image = np.random.default_rng(0).uniform(-1, 1, (7, 3, 128, 128)).astype(np.float32)  # more than an engine takes
+    image = np.random.default_rng(0).uniform(-1, 1, (7, 3, 32, 32)).astype(np.float32)  # more than an engine takes
     inversion = engines.encode(image)
     assert engines.session("encoder").backend == "trt"
     np.testing.assert_allclose(inversion.wp, reference.encode(image).wp, atol=1e-5)
@@ -73,10 +74,34 @@ def test_small_batches_are_filled_up_to_the_smallest_the_engine_takes(
     options = Options(engines=BatchProfile(2, 2, 4))
     bundle = add_engines(read_bundle(exported), tmp_path / "out", options).bundle
     session = open_trt_session(bundle, "encoder")
-    image = np.random.default_rng(0).uniform(-1, 1, (5, 3, 128, 128)).astype(np.float32)
+    image = np.random.default_rng(0).uniform(-1, 1, (5, 3, 32, 32)).astype(np.float32)
     whole = session.run({"image": image})["wp"]
-    assert whole.shape == (5, 12, 8)  # 4 and then 1
+    assert whole.shape == (5, 8, 8)  # 4 and then 1
     np.testing.assert_array_equal(session.run({"image": image[4:]})["wp"], whole[4:])
+
+
+def test_graphs_that_compute_their_weights_are_folded(
+    exported_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a compact bundle: TensorRT gets convolutions whose weights are stored."""
+    install(monkeypatch)
+    for name in ("encoder.onnx", "generator.onnx"):
+        model = onnx.load(exported_copy / name)
+        weights = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+        for weight in sorted(weights):
+            model.graph.node.insert(0, onnx.helper.make_node("Identity", [weight], [f"{weight}.computed"]))
+        for node in model.graph.node:
+            if node.op_type == "Conv":
+                node.input[1] += ".computed"
+        onnx.save(model, exported_copy / name)
+    manifest = {k: v for k, v in read_bundle(exported_copy).manifest.items() if k not in ("files", "format")}
+    write_manifest(exported_copy, manifest)
+    with pytest.raises(BackendError, match="kernel weights must be constant"):
+        build(exported_copy, tmp_path / "out")
+    write_manifest(exported_copy, {**manifest, "compact": True})
+    plan = build(exported_copy, tmp_path / "out").bundle.read_bytes("generator.fp32.sm90.trt11.4.0.plan")
+    graph = onnx.load_from_string(plan[16 + int.from_bytes(plan[8:16], "little") :]).graph
+    assert {node.domain for node in graph.node} == {""}
 
 
 def test_a_session_may_be_shared_between_threads(
@@ -84,7 +109,7 @@ def test_a_session_may_be_shared_between_threads(
 ) -> None:
     install(monkeypatch)
     session = open_trt_session(build(exported, tmp_path / "out").bundle, "encoder")
-    images = np.random.default_rng(0).uniform(-1, 1, (16, 3, 128, 128)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(-1, 1, (16, 3, 32, 32)).astype(np.float32)
     alone = [session.run({"image": image[None]})["wp"] for image in images]
     together: list = [None] * 16
 
@@ -103,11 +128,11 @@ def test_a_session_may_be_shared_between_threads(
 def test_feeds_that_do_not_fit_are_refused(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
     session = open_trt_session(build(exported, tmp_path / "out").bundle, "encoder")
-    for feeds in ({"picture": np.zeros((1, 3, 128, 128))}, {}, {"image": np.zeros((1, 3, 64, 64))}):
+    for feeds in ({"picture": np.zeros((1, 3, 32, 32))}, {}, {"image": np.zeros((1, 3, 64, 64))}):
         with pytest.raises(MismatchError, match="takes image"):
             session.run(feeds)
     with pytest.raises(MismatchError):
-        session.run({"image": np.zeros((0, 3, 128, 128))})
+        session.run({"image": np.zeros((0, 3, 32, 32))})
 
 
 def test_an_engine_for_another_gpu_or_tensorrt_is_not_taken(

@@ -105,9 +105,14 @@ class OnnxParser:
 
     def parse(self, model: bytes) -> bool:
         try:
+            graph = onnx.load_from_string(model).graph
             onnx.checker.check_model(onnx.load_from_string(model))
         except Exception as error:
             self._errors.append(f"cannot parse: {type(error).__name__}")
+            return False
+        stored = {tensor.name for tensor in graph.initializer}
+        if any(node.op_type in ("Conv", "ConvTranspose") and node.input[1] not in stored for node in graph.node):
+            self._errors.append("kernel weights must be constant")
             return False
         self._network.model = model
         return True

@@ -12,8 +12,7 @@ from padinv.models.encoder import Encoder, EncoderConfig
 from padinv.models.generator import Generator
 from padinv.runtime.spec import ModelSpec
 
-# Five up-sampling steps: exporters number operators, and the fifth padding operator is called like an input of ours.
-SPEC = ModelSpec(128, (8, 8, 8, 8, 6, 4), z_dim=8, w_dim=8, mapping_layers=2, conv_clamp=256.0)
+SPEC = ModelSpec(32, (8, 8, 6, 4), z_dim=8, w_dim=8, mapping_layers=2, conv_clamp=256.0)
 
 
 @torch.no_grad()
