@@ -172,6 +172,8 @@ def read_header(path: Path | str) -> dict[str, Any] | None:
         InputError: the file is missing, unreadable, or its header is broken.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a checkpoint file")
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("padinv")
