@@ -9,15 +9,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _LAZY = {
+    "Direction": "padinv.runtime.directions",
     "Inversion": "padinv.runtime.inversion",
     "Model": "padinv.runtime.model",
     "ModelSpec": "padinv.runtime.spec",
     "PadInvError": "padinv.runtime.errors",
+    "apply": "padinv.runtime.editing",
+    "average": "padinv.runtime.editing",
+    "blend": "padinv.runtime.editing",
+    "difference": "padinv.runtime.editing",
+    "interpolate": "padinv.runtime.editing",
+    "style_mixing": "padinv.runtime.editing",
 }
 
-__all__ = ["Inversion", "Model", "ModelSpec", "PadInvError"]
+__all__ = [
+    "Direction",
+    "Inversion",
+    "Model",
+    "ModelSpec",
+    "PadInvError",
+    "apply",
+    "average",
+    "blend",
+    "difference",
+    "interpolate",
+    "style_mixing",
+]
 
 if TYPE_CHECKING:
+    from padinv.runtime.directions import Direction
+    from padinv.runtime.editing import apply, average, blend, difference, interpolate, style_mixing
     from padinv.runtime.errors import PadInvError
     from padinv.runtime.inversion import Inversion
     from padinv.runtime.model import Model

@@ -121,7 +121,8 @@ def write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     everything: list[list[Any]] = [*earlier, *(list(row) for row in rows)]
-    writer.writerows(sorted(everything, key=lambda row: str(row[0])))
+    everything.sort(key=lambda row: str(row[0]))
+    writer.writerows(everything)
     write_text(path, text.getvalue())
 
 

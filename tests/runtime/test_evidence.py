@@ -6,7 +6,7 @@ from tiny_bundle import SPEC
 
 from padinv.runtime import editing
 from padinv.runtime.errors import InputError, MismatchError
-from padinv.runtime.evidence import Evidence, Score, changed_region, weigh
+from padinv.runtime.evidence import Evidence, Score, changed_region, symmetry, weigh
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
 
@@ -80,16 +80,38 @@ def test_what_both_disturb_decides_when_both_reproduce_alike():
     )
 
 
-def test_scores_are_those_of_plain_arithmetic(tiny_bundle):
-    """Against the definition, written out: the edit made on A and undone on A', averaged."""
+def plain_scores(model, a, edited, views, region, direction, space):
+    """The definition, written out: the edit made on A and undone on A', averaged."""
+    true = views[1] - views[0]
+    made = []
+    for one, sign in ((a, 1), (edited, -1)):
+        moved = model.generate_float(editing.apply(one, direction, space, sign))[0].clip(-1, 1)
+        made.append(sign * (moved - model.generate_float(one)[0].clip(-1, 1)))
+    whole = (region * true**2).sum()
+    left = sum((region * (m - true) ** 2).sum() for m in made) / 2
+    drift = sum(((1 - region) * m**2).sum() for m in made) / 2
+    return 1 - left / whole, drift / whole
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_scores_are_those_of_plain_arithmetic(tiny_bundle, symmetric):
     model = Model.load(tiny_bundle, "cpu", 1)
-    a, edited = change("wp", 3.0)
-    edited.rings[4] += 2
-    views = [model.generate_float(one)[0].clip(-1, 1) for one in (a, edited)]
-    evidence = weigh(model, a, edited, *views)
-    region, true = changed_region(*views), views[1] - views[0]
-    direction = editing.difference(a, edited)
-    forth = model.generate_float(editing.apply(a, direction, "latent"))[0].clip(-1, 1) - views[0]
-    back = views[1] - model.generate_float(editing.apply(edited, direction, "latent", -1))[0].clip(-1, 1)
-    left = ((region * (forth - true) ** 2).sum() + (region * (back - true) ** 2).sum()) / 2
-    assert evidence.scores["latent"].reproduced == pytest.approx(1 - left / (region * true**2).sum(), abs=1e-4)
+    before = np.random.default_rng(1).uniform(-0.5, 0.5, (3, 16, 16)).astype(np.float32)
+    after = before.copy()
+    after[:, 4:12, (4 if symmetric else 0) : (12 if symmetric else 6)] = 0.9
+    a, edited = model.encode(before[None]), model.encode(after[None])
+    region, direction = changed_region(before, after), editing.difference(a, edited)
+    assert (symmetry(region) > 0.9) == symmetric
+    assert symmetry(region) < 0.3 or symmetric
+    evidence = weigh(model, a, edited, before, after)
+    assert evidence.mirrored == symmetric
+    views = (before, after)
+    if symmetric:  # on the mirror images, which the direction was not made from
+        views = tuple(view[..., ::-1].copy() for view in views)
+        a, edited = (model.encode(view[None]) for view in views)
+        region = region[:, ::-1]
+    for space in ("padding", "latent"):
+        reproduced, disturbed = plain_scores(model, a, edited, views, region, direction, space)
+        assert evidence.scores[space].reproduced == pytest.approx(reproduced, abs=1e-4)
+        assert evidence.scores[space].disturbed == pytest.approx(disturbed, abs=1e-4)
+    assert evidence.changed == pytest.approx(region.mean())

@@ -1,0 +1,55 @@
+"""What the editing benchmarks share: the faces, the models, and numbers in a table."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from padinv.runtime import Inversion, Model
+from padinv.runtime.images import prepare
+from padinv.runtime.metrics import average_pool
+from padinv.runtime.model import to_float
+
+
+def parser(text: str) -> argparse.ArgumentParser:
+    """A parser with the arguments that all of them take."""
+    result = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--model", type=Path, help="bundle; the built-in model if left out")
+    result.add_argument("--faces", type=Path, default=Path("../shared/faces/val.zip"), help="zip of aligned faces")
+    result.add_argument("--threads", type=int, help="threads of the model")
+    result.add_argument("--json", type=Path, help="also write the numbers here")
+    return result
+
+
+class Faces:
+    """Aligned faces of a zip, at the model's size."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.archive, self.size = zipfile.ZipFile(path), size
+        self.names = sorted(name for name in self.archive.namelist() if name.endswith((".jpg", ".png")))
+
+    def face(self, index: int) -> Image.Image:
+        """As it is in the zip, RGB."""
+        return Image.open(io.BytesIO(self.archive.read(self.names[index % len(self.names)]))).convert("RGB")
+
+    def batch(self, faces: Sequence[Image.Image]) -> np.ndarray:
+        """float32 [N, 3, S, S] in [-1, 1]."""
+        return to_float(np.stack([prepare(face, self.size).pixels for face in faces]))
+
+
+def pictures(model: Model, inversion: Inversion) -> np.ndarray:
+    """float32 [N, 3, S, S], clamped to [-1, 1], S the size that the encoder sees."""
+    return np.clip(average_pool(model.generate_float(inversion), model.spec.image_size), -1, 1)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; floats with five digits after the point."""
+    cells = [[f"{value:.5f}" if isinstance(value, float) else str(value) for value in row] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in [list(head), ["---"] * len(head), *cells]]
+    return "\n".join(lines)

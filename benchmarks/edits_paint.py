@@ -1,0 +1,126 @@
+"""Painted attributes on aligned faces: edits whose true result is known for every face.
+
+    python benchmarks/edits_paint.py FACE.png --out painted/
+
+`paint(face, attribute)` draws the same thing at the same place on any face that is aligned to the template 'faces', so
+(A, paint(A)) is a pair that defines an edit, and paint(B) is the true picture of that edit on B.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from padinv.runtime.templates import FACES
+
+SPATIAL = ("glasses", "bangs", "wide jaw", "narrow jaw")  # what the paper moves through padding
+STYLE = ("lipstick", "brows")  # what it moves through latents
+ATTRIBUTES = SPATIAL + STYLE
+
+_FINE = 4  # everything is drawn at this multiple and averaged down
+(_RX, _RY), (_LX, _LY), _NOSE, (_MX, _MY), (_NX, _NY) = FACES
+
+
+def paint(face: Image.Image, attribute: str) -> Image.Image:
+    """Draw an attribute onto an aligned RGB face of any size; the face is left as it is."""
+    if attribute.endswith("jaw"):
+        return _jaw(face, 0.16 if attribute == "wide jaw" else -0.16)
+    side = face.width
+    layer = Image.new("RGBA", (side * _FINE, side * _FINE))
+    {"glasses": _glasses, "bangs": _bangs, "lipstick": _lipstick, "brows": _brows}[attribute](layer)
+    if attribute in STYLE:  # make-up has no hard edge
+        layer = layer.filter(ImageFilter.GaussianBlur(0.012 * layer.width))
+    small = layer.convert("RGBa").reduce(_FINE).convert("RGBA")
+    return Image.alpha_composite(face.convert("RGBA"), small).convert("RGB")
+
+
+def _box(layer: Image.Image, x: float, y: float, rx: float, ry: float) -> tuple[float, float, float, float]:
+    s = layer.width
+    return ((x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s)
+
+
+def _glasses(layer: Image.Image) -> None:
+    draw, s = ImageDraw.Draw(layer), layer.width
+    frame, width = (25, 22, 24, 255), round(0.026 * s)
+    for x, y in ((_RX, _RY), (_LX, _LY)):
+        draw.ellipse(_box(layer, x, y + 0.01, 0.135, 0.115), outline=frame, width=width)
+    bridge = _RY - 0.005
+    draw.line([(s * (_RX + 0.13), s * bridge), (s * (_LX - 0.13), s * bridge)], frame, width)
+    for edge, start in ((0.0, _RX - 0.13), (1.0, _LX + 0.13)):
+        draw.line([(s * edge, s * (_RY - 0.03)), (s * start, s * (_RY - 0.01))], frame, width)
+
+
+def _bangs(layer: Image.Image) -> None:
+    draw, s = ImageDraw.Draw(layer), layer.width
+    rng = np.random.default_rng(7)
+    for _ in range(420):
+        x = rng.uniform(0.04, 0.96)
+        reach = 0.215 - 0.10 * (2 * x - 1) ** 2 + rng.uniform(-0.02, 0.02)
+        bend = rng.uniform(-0.03, 0.03)
+        shade = int(rng.uniform(-16, 22))
+        colour = (58 + shade, 38 + shade, 26 + shade, 255)
+        points = [((x - 0.3 * bend) * s, -0.02 * s), (x * s, 0.5 * reach * s), ((x + bend) * s, reach * s)]
+        draw.line(points, colour, max(1, round(0.012 * s)))
+
+
+def _lipstick(layer: Image.Image) -> None:
+    draw, s = ImageDraw.Draw(layer), layer.width
+    colour = (176, 18, 62, 165)
+    middle = (_MX + _NX) / 2
+    upper = [
+        (_MX, _MY), (middle - 0.09, _MY - 0.042), (middle - 0.03, _MY - 0.055), (middle, _MY - 0.045),
+        (middle + 0.03, _MY - 0.055), (middle + 0.09, _MY - 0.042), (_NX, _NY),
+    ]  # fmt: skip
+    lower = [(middle + 0.1, _MY + 0.055), (middle, _MY + 0.075), (middle - 0.1, _MY + 0.055)]
+    draw.polygon([(x * s, y * s) for x, y in upper + lower], colour)
+
+
+def _brows(layer: Image.Image) -> None:
+    draw, s = ImageDraw.Draw(layer), layer.width
+    colour = (150, 74, 22, 200)
+    for x, y in ((_RX, _RY), (_LX, _LY)):
+        draw.arc(_box(layer, x, y + 0.03, 0.135, 0.14), 205, 335, colour, round(0.05 * s))
+
+
+def _jaw(face: Image.Image, amount: float) -> Image.Image:
+    """Widen (amount above 0) or narrow the lower half of the face by a smooth warp that leaves the border alone."""
+    side = face.width
+    centre = (np.arange(side) + 0.5) / side
+    u, v = np.meshgrid(centre, centre)
+    low = np.clip((v - 0.42) / 0.3, 0, 1)
+    low = low * low * (3 - 2 * low)
+    span = np.abs(u - 0.5) / 0.5
+    reach = np.clip(1 - span**4, 0, 1) * span  # none at the middle line, most at the cheeks, none at the border
+    bottom = np.clip((1 - v) / 0.08, 0, 1)
+    source = u - np.sign(u - 0.5) * amount * 0.5 * low * reach * bottom
+    return Image.fromarray(_sampled_columns(np.asarray(face, np.float64), source * side - 0.5))
+
+
+def _sampled_columns(pixels: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Rows re-sampled linearly at the column positions x [H, W]."""
+    x = np.clip(x, 0, pixels.shape[1] - 1)
+    left = np.minimum(np.floor(x).astype(int), pixels.shape[1] - 2)
+    part = (x - left)[..., None]
+    rows = np.arange(pixels.shape[0])[:, None]
+    return np.rint(pixels[rows, left] * (1 - part) + pixels[rows, left + 1] * part).astype(np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("faces", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("padinv-out/painted"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for path in arguments.faces:
+        face = Image.open(path).convert("RGB")
+        for attribute in ATTRIBUTES:
+            target = arguments.out / f"{path.stem}-{attribute.replace(' ', '-')}.png"
+            paint(face, attribute).save(target)
+            print(target)
+
+
+if __name__ == "__main__":
+    main()
