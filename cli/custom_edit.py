@@ -25,7 +25,7 @@ DEFAULT_OUT = Path("padinv-out/custom-edit")
 
 def command(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="[TARGET...]", help="Further targets, so that shell patterns work.")
+        list[str] | None, typer.Argument(metavar="TARGET...", help="Further targets, so that shell patterns work.")
     ] = None,
     pair: Annotated[
         tuple[Path, Path] | None,
