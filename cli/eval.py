@@ -137,7 +137,7 @@ def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) 
     table.add_row("time an image", *times, *([""] * (2 if comparison else 0)))
     console = Console(highlight=False)
     if not console.is_terminal:  # a pipe or file has no width to wrap at
-        console.width = console.measure(table).maximum
+        console.width = console.measure(table, options=console.options.update(width=1000)).maximum
     console.print(table)
     lines = [f"mean [95 % bootstrap interval], {models[0]['pictures']} pictures"]
     lines += [f"not measured: {name}: {reason}" for name, reason in metrics.missing.items()]
@@ -155,6 +155,6 @@ def interval(entry: dict[str, Any], sign: bool = False) -> str:
     plus = "+" if sign else ""
 
     def show(value: float | None) -> str:
-        return "–" if value is None else f"{value:{plus}.4g}"
+        return "–" if value is None else f"{value:{plus}#.4g}"
 
     return f"{show(entry['value'])} [{show(entry['low'])}, {show(entry['high'])}]"

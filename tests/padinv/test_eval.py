@@ -238,7 +238,7 @@ def test_two_models_from_the_command_line(
     args = ("eval", tiny_bundle, "--data", pictures, "--out", tmp_path / "out", "--backend", "cpu", "--resamples", 200)
     result = run_cli(*args, "--vs", tiny_bundle)
     assert result.code == 0, result.err
-    for word in ("MSE ↓", "PSNR (dB) ↑", "difference", "ratio", "1 [1, 1]", "time an image", "11 pictures"):
+    for word in ("MSE ↓", "PSNR (dB) ↑", "difference", "ratio", "1.000 [1.000, 1.000]", "time an image", "11 pictures"):
         assert word in result.out
     assert "not measured: lpips_vgg: " in result.out
     document = json.loads(run_cli(*args, "--json").out)
