@@ -75,12 +75,13 @@ class GeneratorLayout:
             Unsupported: a StyleGAN2 that padinv cannot run. Refused: incomplete, or of wrong shapes.
         """
         view = View(network)
-        if any("embed" in name or "label_weight" in name for name in network.tensors if name.startswith("mapping.")):
+        hyper = self.hyper(network)
+        labels = ("embed", "label_weight")
+        if any(n.startswith("mapping.") and any(part in n.lower() for part in labels) for n in network.tensors):
             raise Unsupported(
                 "holds a class-conditional generator (its mapping network embeds labels); padinv takes only "
                 "unconditional ones"
             )
-        hyper = self.hyper(network)
         channels = self._channels(view)
         resolution = 4 << (len(channels) - 1)
         pieces, depth, z_dim, w_dim, width = self._mapping(view)

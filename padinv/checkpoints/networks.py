@@ -13,6 +13,7 @@ from padinv.checkpoints.spans import Refused, TensorRef
 MAX_DEPTH = 4
 MAX_CONTAINERS = 20_000
 MAX_MODULES = 2_000
+MAX_ENTRIES = 500_000  # tensors and attributes of all modules together
 _MIN_TENSORS = 4  # fewer tensors than this in a dictionary are no network
 _WRAPPERS = ("module.", "_orig_mod.")
 
@@ -102,17 +103,21 @@ def _flatten(path: str, top: Persistent) -> Network:
     tensors: dict[str, TensorRef] = {}
     attributes: dict[str, dict[str, Any]] = {}
     queue: deque[tuple[str, Persistent]] = deque([("", top)])
-    visited = 0
+    visited, left = 0, MAX_ENTRIES
     while queue:
         prefix, module = queue.popleft()
         visited += 1
         if visited > MAX_MODULES or len(prefix) > 1000:
             raise Refused("is nested in a way that no checkpoint is")
+        entries = len(module.state) + sum(len(v) for v in module.state.values() if isinstance(v, dict))
+        left -= entries
+        if left < 0:
+            raise Refused("is nested in a way that no checkpoint is")
         plain = {k: v for k, v in module.state.items() if isinstance(k, str) and _is_plain(v)}
         attributes[prefix.rstrip(".")] = {**plain, "class_name": module.class_name}
         for group in ("_parameters", "_buffers"):
-            entries = module.state.get(group)
-            for name, value in entries.items() if isinstance(entries, dict) else ():
+            members = module.state.get(group)
+            for name, value in members.items() if isinstance(members, dict) else ():
                 if isinstance(value, TensorRef):
                     tensors[f"{prefix}{name}"] = value
         children = module.state.get("_modules")

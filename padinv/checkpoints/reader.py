@@ -19,6 +19,7 @@ _SAFETENSORS_TYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
+_MAX_SENTENCE = 500
 _MAX_SAFETENSORS_HEADER = 100_000_000  # the format's own limit
 
 # What a damaged file can make the parser's own arithmetic raise. The parser has no other side effects.
@@ -43,7 +44,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except Refused as refusal:
-        raise InputError(f"{path} {refusal}") from refusal
+        raise InputError(f"{path} {printable(str(refusal))}") from refusal
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except IsADirectoryError as error:
@@ -54,6 +55,12 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path} asks for more memory than there is; it is damaged, or no checkpoint") from error
     except _DAMAGE as error:
         raise InputError(f"{path} is damaged: what it holds makes no sense; download or copy it again") from error
+
+
+def printable(text: str) -> str:
+    """A sentence that quotes names out of a file, fit for a terminal: one line, no control characters, not endless."""
+    text = text if len(text) <= _MAX_SENTENCE else text[: _MAX_SENTENCE - 4] + " ..."
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 @contextmanager

@@ -27,6 +27,8 @@ DISCRIMINATORS: tuple[DiscriminatorLayout, ...] = (
 ENCODER_ANCHORS = ("backbone_stages.0.0.res_layer.1.weight", "latent_heads.0.linear.weight")
 _PSP_ENCODER = re.compile(r"(^|\.)(styles\.0\.convs\.0\.weight|body\.0\.res_layer\.1\.weight)$")
 
+MAX_NETWORKS = 64  # of one kind in one state dict; more are an attack on the reader's time
+
 # Averaged weights make the better pictures; a name that says so is preferred, then a decoder, then the rest in order.
 _PREFERENCE = (re.compile(r"ema|smooth|avg", re.I), re.compile(r"decoder", re.I))
 
@@ -77,7 +79,10 @@ def _prefixes(network: Network, anchors: tuple[str, ...]) -> list[str]:
     """What stands before the anchors' names in this network: '' or 'decoder.' and the like."""
     first, *rest = anchors
     prefixes = (n[: -len(first)] for n in network.tensors if n == first or n.endswith("." + first))
-    return [p for p in prefixes if all(p + name in network.tensors for name in rest)]
+    found = [p for p in prefixes if all(p + name in network.tensors for name in rest)]
+    if len(found) > MAX_NETWORKS:
+        raise Refused("holds more networks than any checkpoint does")
+    return found
 
 
 def _rank(found: Found) -> int:

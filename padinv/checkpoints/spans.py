@@ -42,7 +42,7 @@ class Source:
         self.size = self._file.seek(0, 2)
         self.map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else None
         # Aliased tensors could make a small file fill the memory: together they may not exceed the file by much.
-        self.read_budget = 2 * self.size + (64 << 20)
+        self.read_budget = 2 * self.size + (16 << 20)
 
     def view(self, start: int = 0, length: int | None = None) -> memoryview:
         """Bytes [start, start + length) of the file, not copied."""

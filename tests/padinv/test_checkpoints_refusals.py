@@ -161,6 +161,12 @@ def test_labels_in_bare_state_dicts_are_noticed(tmp_path: Path) -> None:
     }
     torch.save({"generator": state}, tmp_path / "g.pth")
     refuses(tmp_path / "g.pth", "class-conditional")
+    state = {
+        **GenForceGenerator(CHANNELS, 5, 5, 1, hammer=False).state_dict(),
+        "mapping.LabelEmbed.bias": torch.zeros(5),
+    }
+    torch.save({"generator": state}, tmp_path / "a.pth")
+    refuses(tmp_path / "a.pth", "class-conditional")
 
 
 @pytest.mark.parametrize(
