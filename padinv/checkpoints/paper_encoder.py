@@ -88,9 +88,7 @@ def _check_backbone(view: View) -> None:
     if stages in _OTHER_BACKBONES:
         raise Unsupported(f"holds an encoder with an {_OTHER_BACKBONES[stages]} backbone; padinv's has IR-SE-50")
     if stages != STAGE_BLOCKS:
-        raise Unsupported(
-            f"holds an encoder whose backbone has stages of {stages} blocks; padinv's has {STAGE_BLOCKS}"
-        )
+        raise Unsupported(f"holds an encoder whose backbone has stages of {stages} blocks; padinv's has {STAGE_BLOCKS}")
     if "backbone_stages.0.0.res_layer.5.fc1.weight" not in view:
         raise Unsupported("holds an encoder without squeeze-and-excitation, which padinv's has")
 
