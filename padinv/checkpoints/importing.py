@@ -100,7 +100,12 @@ def read_encoder(
         if checkpoint.has_generator():
             # The encoder was trained on the file's `generator`, and its average code is that network's.
             role = "generator" if checkpoint.has_generator("generator") else None
-            own = checkpoint.read_generator(with_discriminator=False, role=role)
+            try:
+                own = checkpoint.read_generator(with_discriminator=False, role=role)
+            except Unsupported as refusal:
+                if given is None:
+                    raise
+                notes.append(f"the generator in the file is of no use: the file {refusal}")
         chosen = given or own
         if chosen is None:
             raise Refused(

@@ -46,6 +46,8 @@ def load_discriminator(path: Path | str) -> Discriminator | None:
     Raises:
         InputError: missing, damaged, or not a supported file.
     """
+    if is_bundle(path):
+        return None  # bundles hold what inverts, not what judges
     if read_header(path) is not None:
         return load_native_discriminator(path)
     with open_checkpoint(path) as checkpoint:

@@ -134,6 +134,17 @@ def test_the_files_own_average_code_wins(short_backbone: None, tmp_path: Path) -
     assert any("import it with --encoder" in note for note in describe(file)["notes"])
 
 
+def test_a_generator_in_the_file_that_is_of_no_use_may_be_replaced(short_backbone: None, tmp_path: Path) -> None:
+    e, g = light()
+    odd = {**g.state_dict(), "synthesis.filter": torch.ones(4, 4) / 16}
+    file = write(tmp_path / "odd.pth", encoder=e.state, generator=odd)
+    with pytest.raises(InputError, match="resamples with a filter other"):
+        read_encoder(file)
+    foreign = read_encoder(file, write(tmp_path / "g.pth", generator=g.state_dict()))
+    assert any("of no use" in note for note in foreign.record["notes"])
+    assert torch.equal(foreign.state["w_avg"], g.state_dict()["w_avg"])
+
+
 def test_a_broken_encoder_is_an_error(short_backbone: None, tmp_path: Path) -> None:
     e, g = light()
     e.state["latent_heads.3.linear.bias"][2] = float("nan")
