@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from code_watch import watching
 from source_nvidia import CALLS, Module, NvidiaGenerator, dump
 from source_rosinality import RosinalityGenerator
 
@@ -20,45 +21,24 @@ from padinv.checkpoints.importing import import_generator
 from padinv.runtime.errors import InputError
 
 MARK = Path("/tmp/padinv-must-not-exist")
-WATCHED = (
-    "os.system",
-    "os.exec",
-    "os.fork",
-    "os.posix_spawn",
-    "subprocess.Popen",
-    "pickle.find_class",
-    "ctypes.dlopen",
-)
-_seen: list[str] = []
-_watching = [False]
-
-
-def _watch(event: str, arguments: Any) -> None:
-    if _watching[0] and event in WATCHED:
-        _seen.append(event)
-
-
-sys.addaudithook(_watch)
 
 
 @pytest.fixture(autouse=True)
-def nothing_runs() -> Iterator[None]:
+def seen() -> Iterator[list[str]]:
     """No test of this file may start a process, or let Python's own unpickler look up a name."""
-    _seen.clear()
-    _watching[0] = True
-    yield
-    _watching[0] = False
-    assert not _seen
+    with watching() as events:
+        yield events
+        assert not events
     assert not MARK.exists()
     assert not CALLS
 
 
-def test_the_watch_itself_works() -> None:
+def test_the_watch_itself_works(seen: list[str]) -> None:
     import os
 
     os.system("true")
-    assert _seen == ["os.system"]
-    _seen.clear()
+    assert seen == ["os.system"]
+    seen.clear()
 
 
 def refused(path: Path, data: bytes, match: str) -> None:
@@ -114,9 +94,7 @@ def test_code_in_a_torch_file_is_refused(tmp_path: Path, old: bool) -> None:
             return os.system, (f"touch {MARK}",)
 
     value = {"g_ema": RosinalityGenerator((6, 5), 5, 1).state_dict(), "args": Attack()}
-    _watching[0] = False
     torch.save(value, tmp_path / "y.pt", _use_new_zipfile_serialization=not old)
-    _watching[0] = True
     refused(tmp_path / "x.pt", (tmp_path / "y.pt").read_bytes(), r"asks for (posix|nt)\.system")
 
 
@@ -351,7 +329,7 @@ def test_the_source_in_nvidias_files_is_not_run(tmp_path: Path) -> None:
         assert module not in sys.modules
 
 
-def test_python_would_have_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_would_have_run_it(monkeypatch: pytest.MonkeyPatch, seen: list[str]) -> None:
     """The attack of this file is a real one: Python's own unpickler does look the name up."""
     import os
 
@@ -359,4 +337,5 @@ def test_python_would_have_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "system", calls.append)
     pickle.loads(CODE["global"])
     assert calls == ["true"]
-    _seen.clear()
+    assert "pickle.find_class" in seen
+    seen.clear()
