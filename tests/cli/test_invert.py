@@ -293,7 +293,9 @@ def test_an_interruption_exits_130_and_keeps_finished_work(tmp_path, picture, si
     for i in range(3000):
         picture(16, 16, seed=i % 7).save(tmp_path / "in" / f"{i:04d}.bmp")
     out = tmp_path / "out"
-    code = "import sys; from padinv.cli.main import main; sys.argv = ['padinv', *sys.argv[1:]]; main()"
+    # A test run that a shell put in the background ignores SIGINT, and children inherit that; a terminal's do not.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from padinv.cli.main import main; sys.argv = ['padinv', *sys.argv[1:]]; main()"
     arguments = ["invert", str(tmp_path / "in"), "--model", str(bundle), "--out", str(out), "--batch", "4"]
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
