@@ -58,7 +58,7 @@ class CompactGenerator(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, wp: Tensor, const: Tensor, *pads: Tensor) -> Tensor:
+    def forward(self, wp: Tensor, const: Tensor, pads: tuple[Tensor, ...]) -> Tensor:
         return self.generator.synthesis(wp, const, dict(zip(self.generator.spec.pad_resolutions, pads, strict=True)))
 
 

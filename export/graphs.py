@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,10 @@ class Graph:
         """Random float32 inputs of the right shapes."""
         generator = torch.Generator().manual_seed(0)
         return {name: torch.randn(batch, *shape, generator=generator) for name, shape in self.inputs.items()}
+
+    def arguments(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """One value an input -> the positional arguments of the wrapper's forward: rings go as one tuple."""
+        return (*values[:2], values[2:]) if self.name == "generator" else values
 
     @property
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
@@ -90,7 +95,7 @@ class GeneratorGraph(nn.Module):
         self.spec = generator.spec
         self.lean = LeanGenerator(generator, dtype)
 
-    def forward(self, wp: Tensor, const: Tensor, *pads: Tensor) -> Tensor:
+    def forward(self, wp: Tensor, const: Tensor, pads: tuple[Tensor, ...]) -> Tensor:
         return self.lean(wp, const, dict(zip(self.spec.pad_resolutions, pads, strict=True)))
 
 

@@ -86,10 +86,9 @@ def quiet_dynamo(module: nn.Module, graph: Graph, opset: int) -> onnx.ModelProto
 
 def _dynamo(module: nn.Module, graph: Graph, opset: int, optimize: bool = True) -> onnx.ModelProto:
     batch = torch.export.Dim(BATCH_AXIS)
-    args = tuple(graph.example().values())
-    axes: tuple[Any, ...] = ({0: batch},) * len(args)
-    if graph.name == "generator":  # forward(wp, const, *pads)
-        axes = (*axes[:2], axes[2:])
+    values = tuple(graph.example().values())
+    args = graph.arguments(values)
+    axes = graph.arguments(({0: batch},) * len(values))
     program = torch.onnx.export(
         module,
         args,
@@ -110,7 +109,7 @@ def _trace(module: nn.Module, graph: Graph, opset: int) -> onnx.ModelProto:
         file = Path(folder) / "graph.onnx"
         torch.onnx.export(
             module,
-            tuple(graph.example().values()),
+            graph.arguments(tuple(graph.example().values())),
             file,
             dynamo=False,
             input_names=[f"in.{name}" for name in graph.inputs],
