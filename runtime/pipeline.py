@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -255,20 +258,41 @@ def _run(
         }
 
     journal.announce(output for job in batch for output in job.task.outputs.values())
-    futures = [pool.submit(write, i) for i in range(len(batch))]
+    futures: list[Future[dict[str, Any]]] = []
     try:
+        for i in range(len(batch)):
+            futures.append(pool.submit(write, i))  # one by one: an interruption has to know
         wait(futures)
     finally:  # also when interrupted: what is written is recorded
         for future in futures:
             future.cancel()
         wait(futures)
         finished = [f for f in futures if not f.cancelled() and f.exception() is None]
-        journal.add([f.result() for f in finished])
+        with _undisturbed():
+            journal.add([f.result() for f in finished])
     for future, job in zip(futures, batch, strict=True):
         if isinstance(error := future.exception(), InputError):  # a photograph that went away before its paste-back
             yield Skipped(str(job.task.found.path), str(error))
         else:
             yield Done(future.result(), job.prepared.pixels, job.note)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the block is done; elsewhere than in the main thread they do not arrive."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda caught, frame: held.append(caught)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in held:
+            signal.raise_signal(number)
 
 
 def _figures(x: np.ndarray, y: np.ndarray) -> dict[str, list[float | None]]:
