@@ -284,15 +284,15 @@ def _undisturbed() -> Iterator[None]:
         yield
         return
     held: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda caught, frame: held.append(caught)) for number in numbers}
+    watched = (signal.SIGINT, signal.SIGTERM)
+    before = [(number, signal.signal(number, lambda caught, frame: held.append(caught))) for number in watched]
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in before:
             signal.signal(number, handler)
-        for number in held:
-            signal.raise_signal(number)
+        for caught in held:
+            signal.raise_signal(caught)
 
 
 def _figures(x: np.ndarray, y: np.ndarray) -> dict[str, list[float | None]]:
