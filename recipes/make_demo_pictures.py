@@ -10,17 +10,18 @@ seeds give the same pictures.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from padinv.runtime.alignment import alignment, warp
+from padinv.runtime.align_crop import crop_square
 from padinv.runtime.demo_pictures import INDEX
 from padinv.runtime.files import atomic_path, write_json
 from padinv.runtime.model import Model
-from padinv.runtime.templates import FACES
+from padinv.runtime.templates import FACES, similarity
 
 PORTRAIT_SIDE = 128
 PLAIN_SEEDS = tuple(range(7001, 7015))
@@ -28,7 +29,7 @@ PAINTED_SEEDS = tuple(range(7101, 7115))
 FINE = 8  # things are drawn at this multiple of the picture's side and averaged down, as a camera would
 
 # Landmarks in pixels (right eye, left eye, nose, mouth corners), found once with the YuNet detector.
-PORTRAITS = {
+PORTRAITS: dict[str, dict[str, Any]] = {
     "grace-hopper": {
         "landmarks": ((224.3, 197.3), (306.8, 195.6), (265.4, 238.9), (229.8, 274.0), (304.4, 272.3)),
         "source": "grace_hopper.jpg in matplotlib's sample data: Commodore Grace M. Hopper, US Navy, 1984",
@@ -52,6 +53,11 @@ def load_portraits() -> dict[str, Image.Image]:
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
         hopper = Image.open(file).convert("RGB")
     return {"grace-hopper": hopper, "eileen-collins": Image.fromarray(skimage.data.astronaut())}
+
+
+def aligning(landmarks: Sequence[Sequence[float]]) -> np.ndarray:
+    """The transform [2, 3] from a photograph's pixels to fractions of its aligned square."""
+    return similarity(np.asarray(landmarks), np.asarray(FACES))
 
 
 class Canvas:
@@ -257,7 +263,9 @@ def main() -> None:
     index: list[dict[str, object]] = []
     for name, photograph in load_portraits().items():
         facts = PORTRAITS[name]
-        save(warp(photograph, alignment(facts["landmarks"]), PORTRAIT_SIDE), arguments.out / f"{name}.png")  # type: ignore[arg-type]
+        square = crop_square(photograph, aligning(facts["landmarks"]), PORTRAIT_SIDE)
+        assert square is not None  # both faces lie inside their photographs
+        save(Image.fromarray(square), arguments.out / f"{name}.png")
         index.append({"file": f"{name}.png", "kind": "photograph", **{k: facts[k] for k in ("source", "licence")}})
     kinds = list(PAINTS)
     wanted = [(seed, None) for seed in PLAIN_SEEDS]

@@ -34,12 +34,11 @@ def test_painted_things_cover_a_part_and_leave_the_rest(recipe, picture, what, s
 
 
 def test_portraits_are_aligned_to_the_template(recipe):
-    from padinv.runtime.alignment import alignment
     from padinv.runtime.templates import FACES
 
     for facts in recipe.PORTRAITS.values():
         points = np.asarray(facts["landmarks"])
-        transform = alignment(points)
+        transform = recipe.aligning(points)
         residual = points @ transform[:, :2].T + transform[:, 2] - np.asarray(FACES)
         assert np.abs(residual).max() < 0.06
 
