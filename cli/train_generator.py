@@ -46,7 +46,8 @@ def command(
     channels: Annotated[
         str, typer.Option(metavar="C4,C8,...", help="Feature channels at 4 px, 8 px, ... up to the resolution.")
     ] = "256,256,128,96,48",
-    w_dim: Annotated[int, typer.Option(min=1, help="Width of a latent code, and of z.")] = 256,
+    w_dim: Annotated[int, typer.Option(min=1, help="Width of a latent code.")] = 256,
+    z_dim: Annotated[int | None, typer.Option(min=1, help="Width of z; that of a latent code if left out.")] = None,
     mapping_layers: Annotated[int, typer.Option(min=1, help="Depth of the mapping network.")] = 4,
     template: Annotated[
         str | None, typer.Option(help="Alignment template of the photographs; 'faces' for five-landmark faces.")
@@ -59,7 +60,11 @@ def command(
         Judge, typer.Option(help="projected: heads on SqueezeNet features, presentable in hours on a laptop.")
     ] = Judge.projected,
     init: Annotated[
-        Path | None, typer.Option(help="Run folder to start from, with other rates, averaging or length.")
+        Path | None,
+        typer.Option(
+            help="Start from a run folder, with other rates, averaging or length; or from the file or bundle of a "
+            "finished generator, with a new discriminator."
+        ),
     ] = None,
     features: Annotated[
         Path | None,
@@ -74,6 +79,17 @@ def command(
     noise: Annotated[
         Noise, typer.Option(help="none: inversions carry no fixed grain; random: StyleGAN2's own.")
     ] = Noise.none,
+    reconstruct: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Weight of an autoencoder's loss: half of the samples must reproduce photographs. Learns in fewer "
+            "images; 0 is a GAN as usual.",
+        ),
+    ] = 0.0,
+    reconstruct_first: Annotated[
+        int, typer.Option(min=0, help="Images for which it is an autoencoder alone, before a discriminator joins.")
+    ] = 0,
     mixed_precision: Annotated[GanPrecision, typer.Option(help="Arithmetic of the networks.")] = GanPrecision.no,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and samples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -90,13 +106,18 @@ def command(
     """
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.main import EXIT_INTERRUPTED
-    from padinv.cli.training_progress import reporter
+    from padinv.cli.training_progress import ending_text, reporter
     from padinv.runtime.spec import ModelSpec
     from padinv.training.gan import GanConfig
     from padinv.training.generator_run import GeneratorRunOptions, GeneratorTraining
 
     spec = ModelSpec(
-        resolution, _channels(channels), z_dim=w_dim, w_dim=w_dim, mapping_layers=mapping_layers, template=template
+        resolution,
+        _channels(channels),
+        z_dim=w_dim if z_dim is None else z_dim,
+        w_dim=w_dim,
+        mapping_layers=mapping_layers,
+        template=template,
     )
     config = GanConfig(
         spec,
@@ -110,6 +131,8 @@ def command(
         r1_gamma=r1_gamma,
         flips=flips,
         noise=noise.value,
+        reconstruct=reconstruct,
+        reconstruct_first=reconstruct_first,
         mixed_precision=mixed_precision.value,
         seed=seed,
     )
@@ -121,11 +144,6 @@ def command(
     if dry_run:
         return
     outcome = training.run()
-    ending = {
-        "finished": f"done after {outcome.images:,} images; the generator is {out / 'generator.safetensors'}",
-        "interrupted": f"interrupted after {outcome.images:,} images, all kept; the same command goes on",
-        "time limit": f"stopped by --time-limit after {outcome.images:,} images; the same command goes on",
-    }
-    report.message(ending[outcome.ending])
+    report.message(ending_text(outcome, f"the generator is {out / 'generator.safetensors'}"))
     if outcome.ending != "finished":
         raise SystemExit(EXIT_INTERRUPTED)

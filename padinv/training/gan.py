@@ -24,7 +24,12 @@ from padinv.models.projected import FeaturePyramid, Heads
 from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.spec import ModelSpec
 from padinv.training.augment import augment
+from padinv.training.autoencoding import Autoencoding
 from padinv.training.encoder_trainer import DivergenceError
+
+JUDGE_FIRST = 3_200  # images that a new discriminator learns from before a finished generator listens to it
+BETAS = (0.0, 0.99)  # of both players' Adam
+LR_E = 1e-3  # Adam's rate of the autoencoder's encoder
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,9 @@ class GanConfig:
         r1_gamma, r1_interval: for 'stylegan2' only.
         flips: mirror half of the photographs.
         noise: 'none' keeps the noise strengths at zero (inversions then carry no fixed grain), 'random' learns them.
+        reconstruct: weight of an autoencoder's loss beside the adversarial one; half of the samples then stand for
+            photographs of the batch, their z found by an encoder that learns along (`padinv.models.latent_encoder`).
+        reconstruct_first: images for which it is an autoencoder alone, before a discriminator joins.
     """
 
     spec: ModelSpec
@@ -54,6 +62,8 @@ class GanConfig:
     r1_interval: int = 16
     flips: bool = True
     noise: str = "none"
+    reconstruct: float = 0.0
+    reconstruct_first: int = 0
     mixed_precision: str = "no"
     seed: int = 0
 
@@ -65,6 +75,10 @@ class GanConfig:
         }.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.reconstruct < 0 or (self.reconstruct > 0 and self.discriminator != "projected"):
+            raise UsageError("reconstruct is a weight, 0 or more, and goes with the projected discriminator only")
+        if self.reconstruct_first < 0 or (self.reconstruct_first > 0 and self.reconstruct == 0):
+            raise UsageError("reconstruct_first is a count of images, 0 or more, and goes with reconstruct only")
         if self.batch < 2 or self.images < self.batch:
             raise UsageError("batch must be at least 2 and images at least one batch")
 
@@ -108,23 +122,32 @@ class GanTrainer:
         else:
             self.pyramid = None
             self.judge = Discriminator(size, config.spec.channels).to(self.device).train()
-        betas = (0.0, 0.99)
         g_params = [p for p in self.generator.parameters() if p.requires_grad]
-        self.opt_g = torch.optim.Adam(g_params, config.lr_g, betas=betas, eps=1e-8)
-        self.opt_d = torch.optim.Adam(self.judge.parameters(), config.lr_d, betas=betas, eps=1e-8)
+        self.opt_g = torch.optim.Adam(g_params, config.lr_g, betas=BETAS, eps=1e-8)
+        self.opt_d = torch.optim.Adam(self.judge.parameters(), config.lr_d, betas=BETAS, eps=1e-8)
+        self.autoencoding: Autoencoding | None = None
+        if config.reconstruct > 0:
+            self.autoencoding = Autoencoding(config.spec, features).to(self.device).train()
+            self.opt_e = torch.optim.Adam(self.autoencoding.encoder.parameters(), LR_E, betas=(0.9, 0.99), eps=1e-8)
         self.images_seen = 0
+        self.generator_rests_until = 0
         self.rng = torch.Generator(device="cpu").manual_seed(config.seed + 1)
 
     # -- sampling ---------------------------------------------------------------------------------------------------
 
-    def _fakes(self, n: int) -> Tensor:
+    def _fakes(self, n: int, codes: Tensor | None = None) -> Tensor:
+        """n samples; where `codes` [M, z_dim] are given, the first M are made of these and not mixed."""
         spec = self.config.spec
         z = torch.randn(2, n, spec.z_dim, generator=self.rng).to(self.device)
-        w = self.generator.mapping(z[0])
+        given = 0 if codes is None else len(codes)
+        first = z[0] if codes is None else torch.cat([codes, z[0, given:]])
+        w = self.generator.mapping(first)
         with torch.no_grad():  # the centre of W follows the batches (StyleGAN2's own rate)
-            self.generator.w_avg.lerp_(w.detach().float().mean(dim=0), 0.002)
+            drawn = w if given == n else w[given:]
+            self.generator.w_avg.lerp_(drawn.detach().float().mean(dim=0), 0.002)
         wp = self.generator.broadcast(w)
         mixed = torch.rand(n, generator=self.rng) < self.config.style_mixing
+        mixed[:given] = False
         if bool(mixed.any()):
             cut = torch.randint(1, spec.num_layers, (n, 1), generator=self.rng)
             later = (torch.arange(spec.num_layers) >= cut) & mixed[:, None]
@@ -158,7 +181,13 @@ class GanTrainer:
         config = self.config
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16")
         with autocast:
-            losses = self._projected_step() if self.pyramid is not None else self._classical_step()
+            alone = self.images_seen < config.reconstruct_first
+            for group in self.opt_g.param_groups:
+                group["betas"] = (0.9, 0.99) if alone else BETAS  # momentum is for what does not play a game
+            if alone:
+                losses = self._autoencoding_step()
+            else:
+                losses = self._projected_step() if self.pyramid is not None else self._classical_step()
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise DivergenceError(
@@ -169,12 +198,30 @@ class GanTrainer:
         self._follow()
         return losses
 
+    def _autoencoding_step(self) -> dict[str, float]:
+        assert self.autoencoding is not None
+        reals = self._reals(self.config.batch)
+        fakes = self._fakes(len(reals), self.autoencoding.codes(reals, self.rng))
+        loss = self.autoencoding.loss(fakes.float(), reals)
+        self.opt_g.zero_grad(set_to_none=True)
+        self.opt_e.zero_grad(set_to_none=True)
+        loss.backward()
+        self.opt_g.step()
+        self.opt_e.step()
+        self.generator_rests_until = self.images_seen + self.config.batch + JUDGE_FIRST
+        return {"rec": float(loss.detach())}
+
     def _projected_step(self) -> dict[str, float]:
         assert self.pyramid is not None
         n = self.config.batch
-        fake_maps = self.pyramid(self._augment(self._fakes(n)))
+        rests = self.images_seen < self.generator_rests_until
+        reals = self._reals(n)
+        known = n // 2 if self.autoencoding is not None else 0
+        codes = None if self.autoencoding is None else self.autoencoding.codes(reals, self.rng)[:known]
+        fakes = self._fakes(n, codes)
+        fake_maps = self.pyramid(self._augment(fakes))
         with torch.no_grad():
-            real_maps = self.pyramid(self._augment(self._reals(n)))
+            real_maps = self.pyramid(self._augment(reals))
         real = self.judge(real_maps)
         fake = self.judge([m.detach() for m in fake_maps])
         loss_d = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
@@ -183,12 +230,21 @@ class GanTrainer:
         self.opt_d.step()
 
         self.judge.requires_grad_(False)
-        loss_g = -self.judge(fake_maps).mean()
+        total = loss_g = -self.judge(fake_maps).mean()
+        losses = {"g": float(loss_g.detach()), "d": float(loss_d.detach())}
+        if self.autoencoding is not None:
+            loss_r = self.autoencoding.loss(fakes[:known].float(), reals[:known])
+            total = loss_g + self.config.reconstruct * loss_r
+            losses["rec"] = float(loss_r.detach())
+            self.opt_e.zero_grad(set_to_none=True)
         self.opt_g.zero_grad(set_to_none=True)
-        loss_g.backward()
-        self.opt_g.step()
+        total.backward()
+        if not rests:
+            self.opt_g.step()
+        if self.autoencoding is not None:
+            self.opt_e.step()
         self.judge.requires_grad_(True)
-        return {"g": float(loss_g.detach()), "d": float(loss_d.detach())}
+        return losses
 
     def _classical_step(self) -> dict[str, float]:
         n = self.config.batch
@@ -252,9 +308,20 @@ class GanTrainer:
             "pyramid": None if self.pyramid is None else self.pyramid.state_dict(),
             "opt_g": self.opt_g.state_dict(),
             "opt_d": self.opt_d.state_dict(),
+            "encoder": None if self.autoencoding is None else self.autoencoding.encoder.state_dict(),
+            "opt_e": None if self.autoencoding is None else self.opt_e.state_dict(),
+            "generator_rests_until": self.generator_rests_until,
             "rng": self.rng.get_state(),
             "torch_rng": torch.get_rng_state(),
         }
+
+    def start_from(self, generator: Generator) -> None:
+        """Begin with the weights of a finished generator of the same geometry; what judges it begins from nothing,
+        and learns alone for a while, lest its first opinions undo what the generator knows.
+        """
+        for mine in (self.generator, self.average):
+            mine.load_state_dict(generator.state_dict())
+        self.generator_rests_until = self.images_seen + JUDGE_FIRST
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict` of a trainer with the same networks; rates and averaging may differ."""
@@ -265,6 +332,11 @@ class GanTrainer:
             self.pyramid.load_state_dict(state["pyramid"])
         self.opt_g.load_state_dict(state["opt_g"])
         self.opt_d.load_state_dict(state["opt_d"])
+        # Trainings of before this term, or without it, may go on with it: its encoder then begins from nothing.
+        if self.autoencoding is not None and state.get("encoder") is not None:
+            self.autoencoding.encoder.load_state_dict(state["encoder"])
+            self.opt_e.load_state_dict(state["opt_e"])
+        self.generator_rests_until = int(state.get("generator_rests_until", 0))
         # The optimisers' state comes along, the rates are this configuration's.
         for optimiser, rate in ((self.opt_g, self.config.lr_g), (self.opt_d, self.config.lr_d)):
             for group in optimiser.param_groups:

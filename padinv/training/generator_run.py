@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from padinv import __version__
-from padinv.checkpoints import save_generator
+from padinv.checkpoints import load_generator, save_generator
+from padinv.checkpoints.bundle import is_bundle
 from padinv.data import Pictures, PictureSource, to_image
 from padinv.models.discriminator import Discriminator
 from padinv.runtime.errors import InputError, MismatchError
@@ -120,9 +121,10 @@ class GeneratorTraining:
             return self._loop(trainer, log, stop)
 
     def _start_from(self, trainer: GanTrainer, path: Path) -> None:
-        state = RunFolder(path).load_checkpoint()
+        state = None if is_bundle(path) or path.is_file() else RunFolder(path).load_checkpoint()
         if state is None:
-            raise InputError(f"{path} holds no checkpoint.pt to start from (--init); give the run folder of a training")
+            self._start_from_generator(trainer, path)
+            return
         try:
             trainer.load_state_dict(state["trainer"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -131,6 +133,21 @@ class GeneratorTraining:
                 "give the same --resolution, --channels, --w-dim, --mapping-layers and --discriminator"
             ) from error
         self.reporter.message(f"starting from {path} after {trainer.images_seen:,} images")
+
+    def _start_from_generator(self, trainer: GanTrainer, path: Path) -> None:
+        if not (is_bundle(path) or path.is_file()):
+            raise InputError(
+                f"{path} holds no checkpoint.pt to start from (--init); give the run folder of a training, "
+                "or the file or bundle of a finished generator"
+            )
+        generator = load_generator(path)
+        if generator.spec != self.config.spec:
+            raise MismatchError(
+                f"{path} holds a generator of another geometry, so --init cannot start from it; "
+                "give the same --resolution, --channels, --w-dim, --mapping-layers and --template"
+            )
+        trainer.start_from(generator)
+        self.reporter.message(f"starting from the generator of {path}, with a new discriminator")
 
     def _loop(self, trainer: GanTrainer, log: MetricLog, stop: StopRequest) -> Outcome:
         config, options = self.config, self.options
