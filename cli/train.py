@@ -125,7 +125,7 @@ def command(
     """
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.main import EXIT_INTERRUPTED
-    from padinv.cli.training_progress import reporter
+    from padinv.cli.training_progress import ending_text, reporter
     from padinv.training.config import resolve
     from padinv.training.run import RunOptions, Training
 
@@ -192,12 +192,7 @@ def command(
         return
     outcome = training.run(reasons)
     if training.main:
-        ending = {
-            "finished": f"done after {outcome.images:,} images; the encoder is {out / 'encoder.safetensors'}",
-            "interrupted": f"interrupted after {outcome.images:,} images, all kept; the same command goes on",
-            "time limit": f"stopped by --time-limit after {outcome.images:,} images; the same command goes on",
-        }
-        report.message(ending[outcome.ending])
+        report.message(ending_text(outcome, f"the encoder is {out / 'encoder.safetensors'}"))
     if outcome.ending != "finished":
         raise SystemExit(EXIT_INTERRUPTED)
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-SHOWN_TERMS = ("g", "pix", "per", "id", "adv", "reg", "d")
+if TYPE_CHECKING:
+    from padinv.training.run import Outcome
+
+SHOWN_TERMS = ("g", "rec", "pix", "per", "id", "adv", "reg", "d")
 LINE_SECONDS = 30.0
+
+
+def ending_text(outcome: Outcome, result: str) -> str:
+    """How a training ended, in one line; `result` says what came of a finished one."""
+    images = f"{outcome.images:,} images"
+    return {
+        "finished": f"done after {images}; {result}",
+        "interrupted": f"interrupted after {images}, all kept; the same command goes on",
+        "time limit": f"stopped by --time-limit after {images}; the same command goes on",
+    }[outcome.ending]
 
 
 def terms_text(terms: Mapping[str, float]) -> str:
