@@ -1,5 +1,5 @@
 #!/bin/sh
-# From another project's checkpoint to inverted pictures: import, train 20 steps, export, invert.
+# From another project's checkpoint to inverted and edited pictures: import, train 20 steps, export, invert, edit.
 #
 #   sh benchmarks/bring_your_own.sh OUT [CHECKPOINT...]
 #
@@ -12,6 +12,9 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 out=${1:?usage: sh benchmarks/bring_your_own.sh OUT [CHECKPOINT...]}
 shift
 pictures=${PICTURES:-$here/runtime/demo}
+
+first=$(find "$pictures" -name '*.png' -o -name '*.jpg' | sort | sed -n 1p)
+second=$(find "$pictures" -name '*.png' -o -name '*.jpg' | sort | sed -n 2p)
 
 if [ $# -eq 0 ]; then
     python "$here/benchmarks/example_checkpoints.py" "$out/checkpoints"
@@ -37,4 +40,9 @@ for checkpoint in "$@"; do
     fi
 
     padinv invert "$pictures" --model "$to/model" --out "$to/inverted"
+
+    # The editing verbs, on two of the pictures; --target takes saved inversions as well.
+    padinv blend "$first" "$second" --model "$to/model" --out "$to/blend"
+    padinv interpolate "$first" "$second" --model "$to/model" --space padding --steps 5 --out "$to/interpolate"
+    padinv custom-edit --pair "$first" "$second" --target "$to/inverted" --model "$to/model" --out "$to/custom-edit"
 done
