@@ -18,9 +18,9 @@ from padinv.models.latent_encoder import LatentEncoder
 from padinv.runtime.spec import ModelSpec
 
 MOST_NOISE = 0.5  # of the sphere's radius
-# Measured on 64 px faces: at an encoder's 1 : 0.8 LPIPS's gradient is twenty times the squared error's. A generator that
-# does not know faces yet then learns one fixed sharp pattern of eyes for all of them; with squared error in the lead it
-# learns where they are and how they differ.
+# Measured on 64 px faces: at an encoder's 1 : 0.8 LPIPS's gradient is twenty times the squared error's. A generator
+# that does not know faces yet then learns one fixed sharp pattern of eyes for all of them; with squared error in the
+# lead it learns where they are and how they differ.
 PIXEL, PERCEPTUAL = 50.0, 0.8
 
 
