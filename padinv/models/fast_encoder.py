@@ -39,6 +39,11 @@ class ResBlock(nn.Module):
         return self.act2(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
+def _projection(width: int, channels: int) -> nn.Sequential:
+    """From the pyramid to what a layer of the generator takes, position by position."""
+    return nn.Sequential(nn.PReLU(width), nn.Conv1d(width, channels, 1))
+
+
 @dataclass(frozen=True)
 class Widths:
     """Sizes of the body.
@@ -86,6 +91,15 @@ def ring_cells(resolution: int, level: int) -> list[int]:
     return [cell(i) * level + cell(j) for i, j in places]
 
 
+def centre_cells(resolution: int, level: int) -> list[int]:
+    """Where the central 4 x 4 of a map of side `resolution` falls on a map of side `level`, row by row.
+
+    Returns 16 indices into the flattened level x level map.
+    """
+    span = range(resolution // 2 - 2, resolution // 2 + 2)
+    return [i * level // resolution * level + j * level // resolution for i in span for j in span]
+
+
 class FastBody(nn.Module):
     """Image -> residual codes, residual constant, rings.
 
@@ -126,31 +140,42 @@ class FastBody(nn.Module):
             nn.Linear(size.squeeze * 16 + sum(width for width, _ in plan.values()), size.hidden), nn.PReLU(size.hidden)
         )
         self.codes = nn.Linear(size.hidden, spec.num_layers * spec.w_dim)
-        self.const_head = nn.Conv2d(channels, spec.channels[0], 1) if const else None
 
-        self.laterals = nn.ModuleDict()
-        self.projections = nn.ModuleDict()
-        if self.pad_resolutions:
-            needed = [r for r in self.resolutions if r <= self.pad_resolutions[-1]]
-            self.laterals = nn.ModuleDict({str(r): nn.Conv1d(plan[r][0], size.fpn, 1) for r in needed})
-            self.projections = nn.ModuleDict(
-                {
-                    str(r): nn.Sequential(nn.PReLU(size.fpn), nn.Conv1d(size.fpn, spec.channels_at(r), 1))
-                    for r in self.pad_resolutions
-                }
-            )
-            for level in needed:
-                cells = ring_cells(level, level)
-                self.register_buffer(f"cells_{level}", torch.tensor(cells), persistent=False)
-                for r in (r for r in self.pad_resolutions if r > level):
-                    lift = [cells.index(cell) for cell in ring_cells(r, level)]
-                    self.register_buffer(f"lift_{level}_{r}", torch.tensor(lift), persistent=False)
+        # The constant is read at the map's centre, as in the paper's encoder. Read off the whole 4 px feature it was
+        # seen to take over the latents' part: they fell back to the average, and a blend showed little of A.
+        centre = min(spec.max_pad_res, self.resolutions[0]) if const else 0
+        needed = [r for r in self.resolutions if r <= max((centre, *self.pad_resolutions))]
+        self.laterals = nn.ModuleDict({str(r): nn.Conv1d(plan[r][0], size.fpn, 1) for r in needed})
+        self.const_head = _projection(size.fpn, spec.channels[0]) if const else None
+        self.projections = nn.ModuleDict(
+            {str(r): _projection(size.fpn, spec.channels_at(r)) for r in self.pad_resolutions}
+        )
+        for level in needed:
+            if level <= centre:
+                cells = centre_cells(centre, level)
+                self.register_buffer(f"centre_{level}", torch.tensor(cells), persistent=False)
+            cells = ring_cells(level, level)
+            self.register_buffer(f"cells_{level}", torch.tensor(cells), persistent=False)
+            for r in (r for r in self.pad_resolutions if r > level):
+                lift = [cells.index(cell) for cell in ring_cells(r, level)]
+                self.register_buffer(f"lift_{level}_{r}", torch.tensor(lift), persistent=False)
         # Everything starts at the average image: zero residuals, zero rings.
-        last: list[nn.Module] = [self.codes, *([self.const_head] if self.const_head is not None else [])]
+        last: list[nn.Module] = [self.codes, *([self.const_head.get_submodule("1")] if self.const_head else [])]
         last += [p.get_submodule("1") for p in self.projections.values()]
         for module in last:
             for parameter in module.parameters():
                 nn.init.zeros_(parameter)
+
+    def _const(self, maps: dict[int, Tensor]) -> Tensor | None:
+        """Top-down pyramid evaluated at the centre only."""
+        if self.const_head is None:
+            return None
+        centres = [
+            lateral(maps[int(level)].flatten(2).index_select(2, getattr(self, f"centre_{level}")))
+            for level, lateral in self.laterals.items()
+            if hasattr(self, f"centre_{level}")
+        ]
+        return self.const_head(torch.stack(centres).sum(dim=0)).unflatten(2, (4, 4))
 
     def _rings(self, maps: dict[int, Tensor]) -> dict[int, Tensor]:
         """Top-down pyramid evaluated at ring positions only; the border of a map stands for what lies beyond it."""
@@ -180,5 +205,4 @@ class FastBody(nn.Module):
         means = [m.mean(dim=(2, 3)) for m in maps.values()]
         hidden = self.trunk(torch.cat([self.squeeze(x).flatten(1), *means], dim=1))
         codes = self.codes(hidden).reshape(-1, self.spec.num_layers, self.spec.w_dim)
-        const = None if self.const_head is None else self.const_head(x)
-        return codes, const, self._rings(maps) if self.pad_resolutions else {}
+        return codes, self._const(maps), self._rings(maps) if self.pad_resolutions else {}

@@ -50,6 +50,28 @@ def test_rings_equal_those_of_full_maps() -> None:
         torch.testing.assert_close(ring, want, rtol=1e-10, atol=1e-10)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("rings", [(), (4, 8), (4, 8, 16, 32)])
+def test_the_constant_is_the_centre_of_the_full_map(rings: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    body = FastBody(SPEC, const=True, pad_resolutions=rings).eval().double()
+    assert body.const_head is not None
+    act, projection = body.const_head
+    projection.weight.normal_()
+    projection.bias.normal_()
+    image = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    total: torch.Tensor | float = 0.0
+    x = body.stem(image)
+    for stage, lateral in zip(body.stages, body.laterals.values(), strict=True):
+        x = stage(x)
+        full = F.conv2d(x, lateral.weight.unsqueeze(3), lateral.bias)
+        total = total + F.interpolate(full, size=[32, 32], mode="nearest")
+    want = F.conv2d(act(total), projection.weight.unsqueeze(3), projection.bias)[:, :, 14:18, 14:18]
+    const = body(image)[1]
+    assert const.std() > 0
+    torch.testing.assert_close(const, want, rtol=1e-10, atol=1e-10)
+
+
 def test_a_ring_finer_than_the_backbone_is_refused() -> None:
     with pytest.raises(UsageError, match="no feature at 64 px for a 64 px picture"):
         FastBody(SPEC, const=True, pad_resolutions=(4, 64))
