@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_bundle import SPEC
 
 from padinv.runtime import editing
 from padinv.runtime.errors import InputError, MismatchError
-from padinv.runtime.evidence import Evidence, Score, changed_region, symmetry, weigh
+from padinv.runtime.evidence import VIEWS, Evidence, Score, Seen, View, changed_region, score, seen_as, symmetry, weigh
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
 
@@ -61,8 +63,10 @@ def change(name: str, amount: float) -> tuple[Inversion, Inversion]:
 def test_the_space_that_holds_the_change_is_chosen(tiny_bundle, name, space):
     model = Model.load(tiny_bundle, "cpu", 1)
     a, edited = change(name, 5.0 if name != "const" else 0.5)
-    views = [model.generate_float(one)[0] for one in (a, edited)]
-    evidence = weigh(model, a, edited, *views)
+    pair = tuple(model.generate_float(one)[0].clip(-1, 1) for one in (a, edited))
+    region = changed_region(*pair)
+    scores = score(model, a, edited, Seen(pair, region, 1 - region), editing.difference(a, edited))
+    evidence = Evidence(scores, float(region.mean()))
     assert evidence.space == space
     other = "latent" if space == "padding" else "padding"
     assert evidence.scores[space].reproduced == pytest.approx(1, abs=0.02)
@@ -94,7 +98,7 @@ def plain_scores(model, a, edited, views, region, direction, space):
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-def test_scores_are_those_of_plain_arithmetic(tiny_bundle, symmetric):
+def test_scores_are_those_of_plain_arithmetic_over_all_views(tiny_bundle, symmetric):
     model = Model.load(tiny_bundle, "cpu", 1)
     before = np.random.default_rng(1).uniform(-0.5, 0.5, (3, 16, 16)).astype(np.float32)
     after = before.copy()
@@ -105,13 +109,39 @@ def test_scores_are_those_of_plain_arithmetic(tiny_bundle, symmetric):
     assert symmetry(region) < 0.3 or symmetric
     evidence = weigh(model, a, edited, before, after)
     assert evidence.mirrored == symmetric
-    views = (before, after)
-    if symmetric:  # on the mirror images, which the direction was not made from
-        views = tuple(view[..., ::-1].copy() for view in views)
-        a, edited = (model.encode(view[None]) for view in views)
-        region = region[:, ::-1]
-    for space in ("padding", "latent"):
-        reproduced, disturbed = plain_scores(model, a, edited, views, region, direction, space)
-        assert evidence.scores[space].reproduced == pytest.approx(reproduced, abs=1e-4)
-        assert evidence.scores[space].disturbed == pytest.approx(disturbed, abs=1e-4)
+    totals = {space: np.zeros(2) for space in ("padding", "latent")}
+    for view in VIEWS:
+        shown = view if symmetric else replace(view, mirrored=False)
+        pair = [seen_as(one, shown).clip(-1, 1).astype(np.float32) for one in (before, after)]
+        weights = seen_as(region[None], replace(shown, contrast=1, brightness=0))[0].clip(0, 1)
+        inversions = [model.encode(one[None]) for one in pair]
+        for space, total in totals.items():
+            total += plain_scores(model, *inversions, pair, weights, direction, space)
+    for space, total in totals.items():
+        assert evidence.scores[space].reproduced == pytest.approx(total[0] / len(VIEWS), abs=1e-4)
+        assert evidence.scores[space].disturbed == pytest.approx(total[1] / len(VIEWS), abs=1e-4)
     assert evidence.changed == pytest.approx(region.mean())
+
+
+def test_views_turn_enlarge_shift_and_mirror_about_the_middle():
+    planes = np.zeros((1, 32, 32), np.float32)
+    planes[0, 8:12, 20:24] = 1  # its middle lies 6 right of and 6 above the picture's
+    rows, columns = np.indices((32, 32)) + 0.5
+
+    def middle(view: View) -> tuple[float, float]:
+        shown = seen_as(planes, view)[0]
+        return float((shown * columns).sum() / shown.sum()) - 16, float((shown * rows).sum() / shown.sum()) - 16
+
+    np.testing.assert_array_equal(seen_as(planes, View()), planes)
+    np.testing.assert_array_equal(seen_as(planes, View(mirrored=True)), planes[..., ::-1])
+    assert middle(View(scale=1.5)) == pytest.approx((9, -9), abs=0.2)
+    assert middle(View(shift=(0.125, 0.25))) == pytest.approx((10, 2), abs=1e-3)
+    assert middle(View(angle=np.pi / 2)) == pytest.approx((-6, -6), abs=1e-3)  # counter-clockwise
+
+
+def test_views_change_light_and_mirror_beyond_the_borders():
+    planes = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16)).astype(np.float32)
+    np.testing.assert_allclose(seen_as(planes, View(contrast=0.5, brightness=0.2)), 0.5 * planes + 0.2, atol=1e-6)
+    moved = seen_as(planes, View(shift=(0.25, 0)))
+    np.testing.assert_allclose(moved[..., 4:], planes[..., :-4], atol=1e-6)
+    np.testing.assert_allclose(moved[..., :4], planes[..., 3::-1], atol=1e-6)
