@@ -158,7 +158,7 @@ def weigh(
     seen = [Seen.of(view, a_picture, edited_picture, region, outside, mirrored) for view in VIEWS]
     pairs = model.encode(np.stack([picture for one in seen for picture in one.pair]))
     every = [score(model, pairs[2 * i], pairs[2 * i + 1], one, direction) for i, one in enumerate(seen)]
-    scores = {
+    scores: dict[str, Score] = {
         space: Score(
             float(np.mean([scored[space].reproduced for scored in every])),
             float(np.mean([scored[space].disturbed for scored in every])),
@@ -196,7 +196,7 @@ def score(model: Model, a: Inversion, edited: Inversion, seen: Seen, direction: 
         variants += [apply(a, direction, space), apply(edited, direction, space, -1)]
     size = model.spec.image_size
     pictures = np.clip(metrics.average_pool(model.generate_float(Inversion.concat(variants)), size), -1, 1)
-    scores = {}
+    scores: dict[str, Score] = {}
     for i, space in enumerate(CANDIDATES):
         forth = pictures[2 + 2 * i] - pictures[0]
         back = pictures[1] - pictures[3 + 2 * i]

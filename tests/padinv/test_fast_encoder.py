@@ -72,6 +72,15 @@ def test_the_constant_is_the_centre_of_the_full_map(rings: tuple[int, ...]) -> N
     torch.testing.assert_close(const, want, rtol=1e-10, atol=1e-10)
 
 
+@torch.no_grad()
+def test_a_constant_without_any_ring_is_the_whole_coarsest_map() -> None:
+    spec = ModelSpec(32, (8, 7, 6, 5), z_dim=8, w_dim=8, mapping_layers=1, max_pad_res=0)
+    const, rings = FastBody(spec, const=True, pad_resolutions=()).eval()(torch.randn(2, 3, 32, 32))[1:]
+    assert const is not None
+    assert const.shape == (2, 8, 4, 4)
+    assert rings == {}
+
+
 def test_a_ring_finer_than_the_backbone_is_refused() -> None:
     with pytest.raises(UsageError, match="no feature at 64 px for a 64 px picture"):
         FastBody(SPEC, const=True, pad_resolutions=(4, 64))
