@@ -141,8 +141,8 @@ class FastBody(nn.Module):
         )
         self.codes = nn.Linear(size.hidden, spec.num_layers * spec.w_dim)
 
-        # The constant is read at the map's centre, as in the paper's encoder. Read off the whole 4 px feature it was
-        # seen to take over the latents' part: they fell back to the average, and a blend showed little of A.
+        # The constant is read at the map's centre, as in the paper's encoder. Read off the whole 4 px feature it takes
+        # more of the latents' part, and a blend shows less of A.
         centre = min(max(spec.pad_resolutions, default=4), self.resolutions[0]) if const else 0
         needed = [r for r in self.resolutions if r <= max((centre, *self.pad_resolutions))]
         self.laterals = nn.ModuleDict({str(r): nn.Conv1d(plan[r][0], size.fpn, 1) for r in needed})
