@@ -27,13 +27,14 @@ encoder_settings=(--generator "$runs/g2/generator.safetensors" --data "$data/tra
 generator --out "$runs/g1" --images 150000 --reconstruct-first 150000 --batch 32 --lr-g 0.0015
 generator --out "$runs/g2" --init "$runs/g1" --images 252000 --lr-g 0.001 --lr-d 0.002
 
-# The two encoders of the card's comparison: with padding, and W+ only.
-$padinv train "${encoder_settings[@]}" --out "$runs/pad" --images 30000
-$padinv train "${encoder_settings[@]}" --out "$runs/wplus" --images 30000 --no-padding
+# The two encoders of the card's comparison, with the paper's weight of the latent regularisation.
+$padinv train "${encoder_settings[@]}" --out "$runs/pad" --images 30000 --reg 0.003
+$padinv train "${encoder_settings[@]}" --out "$runs/wplus" --images 30000 --reg 0.003 --no-padding
 
-# The shipped encoder goes on from the first: two processes, one a core.
+# The shipped encoder; the long part in two processes, one a core.
+$padinv train "${encoder_settings[@]}" --out "$runs/pad1" --images 9000 --reg 0
 OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m padinv.cli.main train "${encoder_settings[@]}" \
-    --out "$runs/pad2" --init "$runs/pad" --images @IMAGES@ --batch @BATCH@ --lr @LR@
+    --out "$runs/pad2" --init "$runs/pad1" --images 63000 --batch 12 --lr 0.001 --warmup 2000
 
 $padinv export --generator "$runs/g2/generator.safetensors" --encoder "$runs/pad2/encoder.safetensors" \
     --name faces64 --compact --card recipes/faces64_card.md --out runtime/models/faces64 --overwrite
