@@ -25,15 +25,6 @@ SPEC = ModelSpec(32, (8, 8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2)
 
 
 @pytest.fixture
-def features(tmp_path: Path) -> Path:
-    """A file of SqueezeNet 1.1's layout at random weights."""
-    torch.manual_seed(5)
-    path = tmp_path / "squeezenet1_1.pth"
-    torch.save({f"features.{k}": v for k, v in squeezenet_features().state_dict().items()}, path)
-    return path
-
-
-@pytest.fixture
 def pictures() -> torch.Tensor:
     torch.manual_seed(6)
     return torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8)

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from padinv.checkpoints import load_generator
-from padinv.losses.backbones import squeezenet_features
 from padinv.models.generator import Generator
 from padinv.models.latent_encoder import LatentEncoder
 from padinv.runtime.errors import UsageError
@@ -20,15 +19,6 @@ from padinv.training.autoencoding import MOST_NOISE, Autoencoding
 from padinv.training.gan import JUDGE_FIRST, GanConfig, GanTrainer
 
 SPEC = ModelSpec(32, (8, 8, 8, 8), z_dim=6, w_dim=8, mapping_layers=2)
-
-
-@pytest.fixture
-def features(tmp_path: Path) -> Path:
-    """A file of SqueezeNet 1.1's layout at random weights."""
-    torch.manual_seed(5)
-    path = tmp_path / "squeezenet1_1.pth"
-    torch.save({f"features.{k}": v for k, v in squeezenet_features().state_dict().items()}, path)
-    return path
 
 
 @pytest.fixture
