@@ -182,6 +182,7 @@ class FastBody(nn.Module):
         borders = {
             int(level): lateral(maps[int(level)].flatten(2).index_select(2, getattr(self, f"cells_{level}")))
             for level, lateral in self.laterals.items()
+            if int(level) <= self.pad_resolutions[-1]  # the constant may need finer ones
         }
         rings: dict[int, Tensor] = {}
         for r in self.pad_resolutions:

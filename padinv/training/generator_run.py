@@ -121,30 +121,30 @@ class GeneratorTraining:
             return self._loop(trainer, log, stop)
 
     def _start_from(self, trainer: GanTrainer, path: Path) -> None:
-        state = None if is_bundle(path) or path.is_file() else RunFolder(path).load_checkpoint()
-        if state is None:
+        if is_bundle(path) or path.is_file():
             self._start_from_generator(trainer, path)
             return
+        state = RunFolder(path).load_checkpoint()
+        if state is None:
+            raise InputError(
+                f"{path} holds no checkpoint.pt to start from (--init); give the run folder of a training, "
+                "or the file or bundle of a finished generator"
+            )
         try:
             trainer.load_state_dict(state["trainer"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise MismatchError(
                 f"{path} was trained with other networks, so --init cannot start from it; "
-                "give the same --resolution, --channels, --w-dim, --mapping-layers and --discriminator"
+                "give the same --resolution, --channels, --w-dim, --z-dim, --mapping-layers and --discriminator"
             ) from error
         self.reporter.message(f"starting from {path} after {trainer.images_seen:,} images")
 
     def _start_from_generator(self, trainer: GanTrainer, path: Path) -> None:
-        if not (is_bundle(path) or path.is_file()):
-            raise InputError(
-                f"{path} holds no checkpoint.pt to start from (--init); give the run folder of a training, "
-                "or the file or bundle of a finished generator"
-            )
         generator = load_generator(path)
         if generator.spec != self.config.spec:
             raise MismatchError(
                 f"{path} holds a generator of another geometry, so --init cannot start from it; "
-                "give the same --resolution, --channels, --w-dim, --mapping-layers and --template"
+                "give the same --resolution, --channels, --w-dim, --z-dim, --mapping-layers and --template"
             )
         trainer.start_from(generator)
         self.reporter.message(f"starting from the generator of {path}, with a new discriminator")
