@@ -22,7 +22,8 @@ from edits_data import Faces, parser, pictures, table
 from edits_paint import ATTRIBUTES, paint
 
 from padinv.runtime import Model, apply, difference
-from padinv.runtime.evidence import changed_region, weigh
+from padinv.runtime import evidence as auto
+from padinv.runtime.change import changed_region
 
 
 class Sums:
@@ -60,10 +61,11 @@ def measure(
     chosen, better = [], []
     inv_a, inv_painted, inv_b = model.encode(a), model.encode(painted_a), model.encode(b)
     plain = pictures(model, inv_b)
+    drawn = auto.Faces.generated(model)
     rows.setdefault("no edit", Sums()).add(plain, true, plain, regions)
     for k in range(pairs):
         direction = difference(inv_a[k], inv_painted[k])
-        choice = weigh(model, inv_a[k], inv_painted[k], a[k], painted_a[k]).space
+        choice = auto.weigh(model, inv_a[k], inv_painted[k], a[k], painted_a[k], faces=drawn).space
         totals = {}
         for space in ("latent", "padding", "both"):
             made = pictures(model, apply(inv_b, direction, space))  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from edits_data import Faces, parser, pictures, table
 from edits_paint import ATTRIBUTES, SPATIAL, paint
 
 from padinv.runtime import Model, apply, difference
-from padinv.runtime.evidence import changed_region
+from padinv.runtime.change import changed_region
 
 PAPER = {
     "wide jaw": "12.89:1, spatial",

@@ -43,7 +43,7 @@ def command(
     ] = None,
     space: Annotated[
         edit.EditSpace,
-        typer.Option("--space", help="Where the edit is made; auto decides by what each does to the pair itself."),
+        typer.Option("--space", help="Where the edit is made; auto decides by what each does to other faces."),
     ] = edit.EditSpace.auto,
     strength: edit.StrengthOption = 1.0,
     mask: Annotated[
@@ -71,8 +71,8 @@ def command(
     """Edit pictures as one pair shows it (section 4.4 of the paper).
 
     The difference between the inversions of A and A' is added to every target: of the padding for what changes form,
-    of the latents for what changes style. --space auto makes the edit on the pair itself in both spaces and takes the
-    one that reproduces more of the change and disturbs less around it.
+    of the latents for what changes style. --space auto tries both on faces that the generator draws, and takes the one
+    that makes more of the change there and disturbs less around it.
     """
     import padinv.cli.edit_common as common
     from padinv.cli.main import say
@@ -99,7 +99,7 @@ def command(
         change.load(direction, space.value)
     else:
         assert pair is not None
-        change.measure(pair, space.value, mask)
+        change.measure(pair, space.value, mask, batch)
     for sentence in change.notes:
         say(sentence)
     if not as_json:
@@ -181,7 +181,7 @@ class _Change:
         self.space = str(recorded) if space == "auto" else space
         self.sentence = f"space: {self.space}" + (", as saved" if space == "auto" else "")
 
-    def measure(self, paths: tuple[Path, Path], space: str, mask: Path | None) -> None:
+    def measure(self, paths: tuple[Path, Path], space: str, mask: Path | None, batch: int) -> None:
         from padinv.runtime.editing import difference
 
         first = self.reader.load(paths[0])
@@ -193,17 +193,18 @@ class _Change:
         self.direction = difference(first.inversion, second.inversion)
         self.direction.info["sources"] = [first.source.name, second.source.name]
         if space == "auto":
-            self.evidence = self._weigh(first, second, mask)
+            self.evidence = self._weigh(first, second, mask, batch)
             self.direction.info["evidence"] = self.evidence.to_dict()
             self.space, self.sentence = self.evidence.space, self.evidence.sentence()
         else:
             self.space, self.sentence = space, f"space: {space}"
         self.direction.info["space"] = self.space
 
-    def _weigh(self, first: Loaded, second: Loaded, mask_path: Path | None) -> Evidence:
+    def _weigh(self, first: Loaded, second: Loaded, mask_path: Path | None, batch: int) -> Evidence:
         from padinv.cli.edit_common import inputs_of
+        from padinv.cli.progress import progress_bar
         from padinv.runtime.edit_inputs import read_mask
-        from padinv.runtime.evidence import weigh
+        from padinv.runtime.evidence import STEPS, weigh
         from padinv.runtime.metrics import average_pool
         from padinv.runtime.model import to_float
 
@@ -219,7 +220,11 @@ class _Change:
             )
         else:
             first_view, second_view = (to_float(picture[None])[0] for picture in inputs_of(self.reader, self.pair))
-        return weigh(self.reader.model, first.inversion, second.inversion, first_view, second_view, mask)
+        with progress_bar("weighing", STEPS) as bar:
+            return weigh(
+                self.reader.model, first.inversion, second.inversion, first_view, second_view, mask,
+                batch_size=batch, tick=bar.advance,
+            )  # fmt: skip
 
     def fingerprint(self) -> str:
         """Changes with the direction's values."""
