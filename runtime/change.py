@@ -20,9 +20,10 @@ THRESHOLD = 0.12  # of a smoothed difference on [-1, 1]: above what JPEG does, b
 _SIDE, _GRID = 64, 10
 _STIFFNESS = 0.03  # of neighbouring grid points, for displacements in fractions of the side and values on [-1, 1]
 _STEPS = 8
-# A displacement is taken where its squared error is at most this many times that of paint, which can do more. Painted
-# faces: at most 1.0 for a jaw's warp, at least 5 for glasses, bangs, lipstick and brows.
-_FAVOUR = 2.0
+# A displacement is taken where its squared error is less than this many times that of paint, which can do more, and
+# than this part of the change. Painted faces: at most 1.0 and 0.04 for a jaw's warp, at least 5 and 0.2 for glasses,
+# bangs, lipstick and brows.
+_FAVOUR, _LEFT = 2.0, 0.5
 _WINDOW = 1 / 8  # half the side of a window in which paint has one colour, in fractions of the picture's
 _VISIBLE = 0.02  # differences on [-1, 1] from which on there may be paint
 _RIDGE = 0.005  # squared contrast of paint and picture below which opacity cannot be read
@@ -84,9 +85,9 @@ class Change:
         weight = np.ones(a.shape[1:]) if region is None else region
         displacement = _displacement(a, edited)
         opacity, colour = _paint(a, edited)
-        explained = (_moved(a[None], displacement)[0], a + opacity * (colour - a))
-        moved, painted = (float((weight * np.square(one - edited)).sum()) for one in explained)
-        if moved < _FAVOUR * painted:
+        explained = (a, _moved(a[None], displacement)[0], a + opacity * (colour - a))
+        whole, moved, painted = (float((weight * np.square(one - edited)).sum()) for one in explained)
+        if moved < min(_FAVOUR * painted, _LEFT * whole):
             return cls(displacement, np.zeros(a.shape[1:]), np.zeros(a.shape))
         return cls(None, opacity, edited - (1 - opacity) * a)
 

@@ -125,3 +125,12 @@ def test_what_does_not_differ_stays():
     a = smooth_noise(5)[0]
     others = smooth_noise(6, count=2)
     np.testing.assert_allclose(Change.between(a, a).on(others), others, atol=1e-9)
+
+
+def test_what_no_reading_explains_is_added_as_it_is():
+    """The pair itself comes out right, whatever it is."""
+    a, edited = smooth_noise(7, count=2)
+    for one, other in ((a, edited), (a, -a), (a, a[..., ::-1]), (0 * a - 1, 0 * a + 1)):
+        change = Change.between(one, other)
+        assert change.displacement is None
+        np.testing.assert_allclose(change.on(one[None])[0], other, atol=1e-12)
