@@ -49,11 +49,11 @@ class Sums:
 
 
 def measure(
-    model: Model, wplus: Model | None, faces: Faces, attribute: str, pairs: int, targets: int
+    model: Model, wplus: Model | None, faces: Faces, attribute: str, start: int, pairs: int, targets: int
 ) -> dict[str, Any]:
     """All rows of one attribute, and the spaces that were chosen and better, pair by pair."""
-    first = [faces.face(i) for i in range(pairs)]
-    others = [faces.face(pairs + i) for i in range(targets)]
+    first = [faces.face(start + i) for i in range(pairs)]
+    others = [faces.face(start + pairs + i) for i in range(targets)]
     a, painted_a = faces.batch(first), faces.batch([paint(face, attribute) for face in first])
     b, true = faces.batch(others), faces.batch([paint(face, attribute) for face in others])
     regions = np.stack([changed_region(b[i], true[i]) for i in range(targets)])
@@ -96,6 +96,7 @@ def measure(
 def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--wplus", type=Path, help="bundle of an encoder without padding")
+    arguments.add_argument("--first", type=int, default=0, help="face of the first pair; the targets follow the pairs")
     arguments.add_argument("--pairs", type=int, default=10)
     arguments.add_argument("--targets", type=int, default=200)
     arguments.add_argument("--attributes", nargs="+", default=list(ATTRIBUTES), choices=ATTRIBUTES)
@@ -105,7 +106,7 @@ def main() -> None:
     faces = Faces(given.faces, model.spec.image_size)
     results = []
     for attribute in given.attributes:
-        result = measure(model, wplus, faces, attribute, given.pairs, given.targets)
+        result = measure(model, wplus, faces, attribute, given.first, given.pairs, given.targets)
         results.append(result)
         print(f"\n**{attribute}**: `auto` is right for {result['agree']} of {given.pairs} pairs\n")
         rows = [[name, *values] for name, values in result["rows"].items()]
