@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,7 @@ def page(title: str, body: str, script: str = "", style: str = "") -> str:
         title: plain text. body: HTML, already escaped.
         script: name of a file in `page_assets/` to inline. style: CSS added to the common style sheet.
     """
-    css = (_FOLDER / "page.css").read_text(encoding="utf-8")
-    js = (_FOLDER / script).read_text(encoding="utf-8") if script else ""
+    css, js = _asset("page.css"), _asset(script) if script else ""
     # The policy lets nothing in from outside and nothing out: file names and metadata come from strangers.
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     return (
@@ -54,6 +54,11 @@ def page(title: str, body: str, script: str = "", style: str = "") -> str:
         f"<title>{escape(title)}</title>\n<style>\n{css}{style}</style>\n</head>\n<body>\n{body}\n"
         f"<script>\n{js}</script>\n</body>\n</html>\n"
     )
+
+
+@cache
+def _asset(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
 
 
 def write_page(path: Path, text: str, overwrite: bool = False) -> bool:
