@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from edits_data import Faces, parser, pictures, table
+from edits_data import Faces, parser, table
 
 from padinv.runtime import Model, blend, style_mixing
 
@@ -70,9 +70,9 @@ def main() -> None:
         for label, one in models.items():
             inv_a, inv_b = one.encode(a), one.encode(b)
             if not label:
-                made["blend"] = pictures(one, blend(inv_a, inv_b))
-                made["reconstruction of B"] = pictures(one, inv_b)
-            made[f"{label}style mixing"] = pictures(one, style_mixing(inv_a, inv_b))
+                made["blend"] = one.generate_for_encoder(blend(inv_a, inv_b))
+                made["reconstruction of B"] = one.generate_for_encoder(inv_b)
+            made[f"{label}style mixing"] = one.generate_for_encoder(style_mixing(inv_a, inv_b))
         for name, x in made.items():
             values = [
                 (np.square(x - a) * inside).sum(axis=(1, 2, 3)) / (3 * inside.sum()),

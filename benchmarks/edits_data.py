@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from padinv.runtime import Inversion, Model
 from padinv.runtime.images import prepare
-from padinv.runtime.metrics import average_pool
 from padinv.runtime.model import to_float
 
 
@@ -41,11 +39,6 @@ class Faces:
     def batch(self, faces: Sequence[Image.Image]) -> np.ndarray:
         """float32 [N, 3, S, S] in [-1, 1]."""
         return to_float(np.stack([prepare(face, self.size).pixels for face in faces]))
-
-
-def pictures(model: Model, inversion: Inversion) -> np.ndarray:
-    """float32 [N, 3, S, S], clamped to [-1, 1], S the size that the encoder sees."""
-    return np.clip(average_pool(model.generate_float(inversion), model.spec.image_size), -1, 1)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edits_data import Faces, parser, pictures, table
+from edits_data import Faces, parser, table
 from edits_paint import ATTRIBUTES, paint
 
 from padinv.runtime import Model, apply, difference
@@ -60,7 +60,7 @@ def measure(
     rows: dict[str, Sums] = {}
     chosen, better = [], []
     inv_a, inv_painted, inv_b = model.encode(a), model.encode(painted_a), model.encode(b)
-    plain = pictures(model, inv_b)
+    plain = model.generate_for_encoder(inv_b)
     drawn = auto.Faces.generated(model)
     rows.setdefault("no edit", Sums()).add(plain, true, plain, regions)
     for k in range(pairs):
@@ -68,7 +68,7 @@ def measure(
         choice = auto.weigh(model, inv_a[k], inv_painted[k], a[k], painted_a[k], faces=drawn).space
         totals = {}
         for space in ("latent", "padding", "both"):
-            made = pictures(model, apply(inv_b, direction, space))  # type: ignore[arg-type]
+            made = model.generate_for_encoder(apply(inv_b, direction, space))  # type: ignore[arg-type]
             alone = Sums()
             alone.add(made, true, plain, regions)
             totals[space] = alone.total
@@ -79,10 +79,10 @@ def measure(
         better.append(min(("latent", "padding"), key=totals.__getitem__))
     if wplus is not None:
         inv_a, inv_painted, inv_b = wplus.encode(a), wplus.encode(painted_a), wplus.encode(b)
-        plain = pictures(wplus, inv_b)
+        plain = wplus.generate_for_encoder(inv_b)
         rows.setdefault("W+ only encoder, no edit", Sums()).add(plain, true, plain, regions)
         for k in range(pairs):
-            made = pictures(wplus, apply(inv_b, difference(inv_a[k], inv_painted[k]), "latent"))
+            made = wplus.generate_for_encoder(apply(inv_b, difference(inv_a[k], inv_painted[k]), "latent"))
             rows.setdefault("W+ only encoder", Sums()).add(made, true, plain, regions)
     return {
         "attribute": attribute,

@@ -16,7 +16,7 @@ import json
 from typing import Any
 
 import numpy as np
-from edits_data import Faces, parser, pictures, table
+from edits_data import Faces, parser, table
 from edits_paint import ATTRIBUTES, SPATIAL, paint
 
 from padinv.runtime import Model, apply, difference
@@ -40,11 +40,11 @@ def measure(model: Model, faces: Faces, attribute: str, pair: int, targets: int)
     b, true = faces.batch(others), faces.batch([paint(face, attribute) for face in others])
     regions = np.stack([changed_region(b[i], true[i]) for i in range(targets)])[:, None]
     inv_b = model.encode(b)
-    plain = pictures(model, inv_b)
+    plain = model.generate_for_encoder(inv_b)
     direction = difference(one[0], one[1])
     result = {}
     for label, space in (("p", "padding"), ("s", "latent")):
-        change = np.square(pictures(model, apply(inv_b, direction, space)) - plain)  # type: ignore[arg-type]
+        change = np.square(model.generate_for_encoder(apply(inv_b, direction, space)) - plain)  # type: ignore[arg-type]
         result[f"out_{label}"] = float((change * (1 - regions)).sum() / (3 * (1 - regions).sum()))
         result[f"in_{label}"] = float((change * regions).sum() / (3 * regions.sum()))
     return result

@@ -205,7 +205,6 @@ class _Change:
         from padinv.cli.progress import progress_bar
         from padinv.runtime.edit_inputs import read_mask
         from padinv.runtime.evidence import STEPS, weigh
-        from padinv.runtime.metrics import average_pool
         from padinv.runtime.model import to_float
 
         size = self.reader.model.spec.image_size
@@ -215,8 +214,7 @@ class _Change:
         # Two pictures, or two reconstructions: one of each would count what the inversion loses as an edit.
         if first.pixels is None or second.pixels is None:
             first_view, second_view = (
-                average_pool(self.reader.model.generate_float(one), size)[0]
-                for one in (first.inversion, second.inversion)
+                self.reader.model.generate_for_encoder(one)[0] for one in (first.inversion, second.inversion)
             )
         else:
             first_view, second_view = (to_float(picture[None])[0] for picture in inputs_of(self.reader, self.pair))

@@ -17,7 +17,6 @@ from padinv.runtime.change import Change, changed_region
 from padinv.runtime.directions import Direction
 from padinv.runtime.editing import Space, apply, difference
 from padinv.runtime.inversion import Inversion
-from padinv.runtime.metrics import average_pool
 from padinv.runtime.model import DEFAULT_BATCH, Model
 
 CANDIDATES: tuple[Space, ...] = ("padding", "latent")
@@ -155,11 +154,10 @@ def weigh(
 
 
 def _pictures(model: Model, inversion: Inversion, batch_size: int, tick: Callable[[int], None] | None) -> np.ndarray:
-    """float32 [N, 3, S, S] in [-1, 1], at the size that the encoder sees."""
-    size, parts = model.spec.image_size, []
+    """`generate_for_encoder`, telling of every batch."""
+    parts = []
     for start in range(0, len(inversion), batch_size):
-        made = model.generate_float(inversion[start : start + batch_size], batch_size)
-        parts.append(np.clip(average_pool(made, size), -1, 1))
+        parts.append(model.generate_for_encoder(inversion[start : start + batch_size], batch_size))
         if tick is not None:
-            tick(len(made))
+            tick(len(parts[-1]))
     return np.concatenate(parts)

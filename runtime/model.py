@@ -12,6 +12,7 @@ import numpy as np
 from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.errors import BundleError, MismatchError, UsageError
 from padinv.runtime.inversion import Inversion, require_same_generator
+from padinv.runtime.metrics import average_pool
 from padinv.runtime.session import Session, open_session
 from padinv.runtime.spec import ModelSpec, ring_length
 
@@ -194,6 +195,13 @@ class Model:
             for batch in _batches(len(inversion), batch_size)
         ]
         return np.concatenate(parts)
+
+    def generate_for_encoder(self, inversion: Inversion, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
+        """Inversion -> float32 [N, 3, S, S] clamped to [-1, 1], S = spec.image_size: what `encode` takes.
+
+        Raises as `generate_float`.
+        """
+        return np.clip(average_pool(self.generate_float(inversion, batch_size), self.spec.image_size), -1, 1)
 
     def generate(self, inversion: Inversion, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
         """Inversion -> uint8 RGB [N, R, R, 3]. Raises as `generate_float`."""

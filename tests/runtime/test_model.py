@@ -74,6 +74,16 @@ def test_generate_gives_pictures_like_the_sources(model):
     assert floats.dtype == np.float32
 
 
+def test_what_the_encoder_takes_is_generated_within_its_range(model):
+    inversion = model.invert(images(3))
+    inversion.const[:] *= 50
+    floats = model.generate_float(inversion)
+    assert np.abs(floats).max() > 1
+    seen = model.generate_for_encoder(inversion, batch_size=2)
+    np.testing.assert_array_equal(seen, floats.clip(-1, 1))
+    assert len(model.encode(seen)) == 3
+
+
 def test_samples_follow_the_seed_and_truncation(model):
     a, b = model.sample([3, 4]), model.sample(4)
     np.testing.assert_allclose(a[1].wp, b.wp, atol=1e-6)
