@@ -49,7 +49,14 @@ class Sums:
 
 
 def measure(
-    model: Model, wplus: Model | None, faces: Faces, attribute: str, start: int, pairs: int, targets: int
+    model: Model,
+    wplus: Model | None,
+    drawn: auto.Faces,
+    faces: Faces,
+    attribute: str,
+    start: int,
+    pairs: int,
+    targets: int,
 ) -> dict[str, Any]:
     """All rows of one attribute, and the spaces that were chosen and better, pair by pair."""
     first = [faces.face(start + i) for i in range(pairs)]
@@ -61,7 +68,6 @@ def measure(
     chosen, better = [], []
     inv_a, inv_painted, inv_b = model.encode(a), model.encode(painted_a), model.encode(b)
     plain = model.generate_for_encoder(inv_b)
-    drawn = auto.Faces.generated(model)
     rows.setdefault("no edit", Sums()).add(plain, true, plain, regions)
     for k in range(pairs):
         direction = difference(inv_a[k], inv_painted[k])
@@ -103,10 +109,10 @@ def main() -> None:
     given = arguments.parse_args()
     model = Model.load(given.model, threads=given.threads)
     wplus = None if given.wplus is None else Model.load(given.wplus, threads=given.threads)
-    faces = Faces(given.faces, model.spec.image_size)
+    faces, drawn = Faces(given.faces, model.spec.image_size), auto.Faces.generated(model)
     results = []
     for attribute in given.attributes:
-        result = measure(model, wplus, faces, attribute, given.first, given.pairs, given.targets)
+        result = measure(model, wplus, drawn, faces, attribute, given.first, given.pairs, given.targets)
         results.append(result)
         print(f"\n**{attribute}**: `auto` is right for {result['agree']} of {given.pairs} pairs\n")
         rows = [[name, *values] for name, values in result["rows"].items()]
