@@ -143,17 +143,17 @@ class FastBody(nn.Module):
 
         # The constant is read at the map's centre, as in the paper's encoder. Read off the whole 4 px feature it takes
         # more of the latents' part, and a blend shows less of A.
-        centre = min(max(spec.pad_resolutions, default=4), self.resolutions[0]) if const else 0
-        needed = [r for r in self.resolutions if r <= max((centre, *self.pad_resolutions))]
+        self.centre = min(max(spec.pad_resolutions, default=4), self.resolutions[0]) if const else 0
+        needed = [r for r in self.resolutions if r <= max((self.centre, *self.pad_resolutions))]
         self.laterals = nn.ModuleDict({str(r): nn.Conv1d(plan[r][0], size.fpn, 1) for r in needed})
         self.const_head = _projection(size.fpn, spec.channels[0]) if const else None
         self.projections = nn.ModuleDict(
             {str(r): _projection(size.fpn, spec.channels_at(r)) for r in self.pad_resolutions}
         )
         for level in needed:
-            if level <= centre:
-                cells = centre_cells(centre, level)
-                self.register_buffer(f"centre_{level}", torch.tensor(cells), persistent=False)
+            if level <= self.centre:
+                central = torch.tensor(centre_cells(self.centre, level))
+                self.register_buffer(f"centre_{level}", central, persistent=False)
             cells = ring_cells(level, level)
             self.register_buffer(f"cells_{level}", torch.tensor(cells), persistent=False)
             for r in (r for r in self.pad_resolutions if r > level):
@@ -173,7 +173,7 @@ class FastBody(nn.Module):
         centres = [
             lateral(maps[int(level)].flatten(2).index_select(2, getattr(self, f"centre_{level}")))
             for level, lateral in self.laterals.items()
-            if hasattr(self, f"centre_{level}")
+            if int(level) <= self.centre  # rings may need finer ones
         ]
         return self.const_head(torch.stack(centres).sum(dim=0)).unflatten(2, (4, 4))
 
