@@ -12,12 +12,10 @@ from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
 
 
-def moved(name: str, amount: float, count: int = 1) -> tuple[Inversion, Inversion]:
-    """Random inversions, and the same with `amount` added to one of their arrays."""
+def moved(name: str, amount: float) -> tuple[Inversion, Inversion]:
+    """A random inversion, and the same with `amount` added to one of its arrays."""
     rng = np.random.default_rng(0)
-    arrays = {
-        n: (0.1 * rng.standard_normal((count, *shape))).astype(np.float32) for n, shape in SPEC.latent_shapes.items()
-    }
+    arrays = {n: (0.1 * rng.standard_normal((1, *shape))).astype(np.float32) for n, shape in SPEC.latent_shapes.items()}
     changed = {n: array + (amount if n == name else 0) for n, array in arrays.items()}
     return Inversion.from_arrays(arrays, "1f" * 32), Inversion.from_arrays(changed, "1f" * 32)
 
@@ -73,10 +71,8 @@ def test_scores_are_those_of_plain_arithmetic_on_the_generators_faces(tiny_bundl
     ticks: list[int] = []
     evidence = weigh(model, a, edited, before, after, mask, batch_size=5, tick=ticks.append)
     assert sum(ticks) == STEPS
-    region, change = (
-        changed_region(before, after, mask),
-        Change.between(before, after, changed_region(before, after, mask)),
-    )
+    region = changed_region(before, after, mask)
+    change = Change.between(before, after, region)
     direction = editing.difference(a, edited)
     for space in ("padding", "latent"):
         left = drift = whole = 0.0
