@@ -6,7 +6,7 @@ The faces of `val.zip` were aligned by YuNet's landmarks in their photographs. E
 known random similarity in front of its own blurred mirror image, and aligned again. The error is the distance between
 where a point of the template comes to lie and where it should, in fractions of the aligned side; mean and 95th
 percentile over all pictures and the five points. `--calibrate` first prints the mean landmarks that CenterFace sees in
-500 aligned training faces, which are the constants in `padinv.runtime.align_detector`.
+500 aligned training faces, which are the constants in `padinv.runtime.alignment.face_detector`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from padinv.runtime.align import placement_error
-from padinv.runtime.align_crop import crop_square, inverted, map_points
-from padinv.runtime.align_detector import CENTERFACE_FACES, Face, FaceDetector
-from padinv.runtime.session import OnnxSession
-from padinv.runtime.templates import similarity, template_named
+from padinv.runtime.alignment.aligner import placement_error
+from padinv.runtime.alignment.crop import crop_square
+from padinv.runtime.alignment.face_detector import CENTERFACE_FACES, Face, FaceDetector
+from padinv.runtime.alignment.similarity import inverted, map_points, similarity
+from padinv.runtime.alignment.templates import template_named
+from padinv.runtime.backends.onnxruntime_session import OnnxSession
 
 CANVAS = 320
 

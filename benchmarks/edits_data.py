@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from padinv.runtime.images import prepare
-from padinv.runtime.model import to_float
+from padinv.runtime.images import prepare, to_float
 
 
 def parser(text: str) -> argparse.ArgumentParser:

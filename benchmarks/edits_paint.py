@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from padinv.runtime.templates import FACES
+from padinv.runtime.alignment.templates import FACES
 
 SPATIAL = ("glasses", "bangs", "wide jaw", "narrow jaw")  # what the paper moves through padding
 STYLE = ("lipstick", "brows")  # what it moves through latents

@@ -22,8 +22,8 @@ from edits_data import Faces, parser, table
 from edits_paint import ATTRIBUTES, paint
 
 from padinv.runtime import Model, apply, difference
-from padinv.runtime import evidence as auto
-from padinv.runtime.change import changed_region
+from padinv.runtime.editing import auto_space as auto
+from padinv.runtime.editing.pair_change import changed_region
 
 
 class Sums:

@@ -21,12 +21,12 @@ import numpy as np
 from edits_data import parser
 
 from padinv.runtime import Inversion, Model, difference
-from padinv.runtime.align import Aligner
-from padinv.runtime.edit_inputs import Reader, find_sources
-from padinv.runtime.edit_pipeline import Job, Task, edit_files
+from padinv.runtime.alignment.aligner import Aligner
+from padinv.runtime.batch.edit_files import Job, Task, edit_files
+from padinv.runtime.batch.sources import Reader, find_sources
 from padinv.runtime.editing import apply
 from padinv.runtime.images import array_to_image
-from padinv.runtime.sampling import save_png
+from padinv.runtime.images.png_metadata import save_png
 
 
 def cold_blend(folder: Path, model: Model, threads: int | None) -> float:

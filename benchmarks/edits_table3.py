@@ -20,7 +20,7 @@ from edits_data import Faces, parser, table
 from edits_paint import ATTRIBUTES, SPATIAL, paint
 
 from padinv.runtime import Model, apply, difference
-from padinv.runtime.change import changed_region
+from padinv.runtime.editing.pair_change import changed_region
 
 PAPER = {
     "wide jaw": "12.89:1, spatial",

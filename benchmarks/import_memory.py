@@ -38,7 +38,7 @@ IDLE = f"{PEAK}\nimport torch\nprint(peak_kib())"
 IMPORT = f"""{PEAK}
 import json, sys, time
 import torch
-from padinv.checkpoints.importing import import_generator
+from padinv.checkpoints.convert import import_generator
 start = time.perf_counter()
 record = import_generator(sys.argv[1], sys.argv[2]).record
 seconds = time.perf_counter() - start

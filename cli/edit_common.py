@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from padinv.runtime.gather import SHEET
+from padinv.runtime.batch.find_inputs import SHEET
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from padinv.runtime.compare_page import Comparison
-    from padinv.runtime.edit_inputs import Loaded, Reader
-    from padinv.runtime.edit_pipeline import Edited, Job, Task
+    from padinv.runtime.batch.edit_files import Edited, Job, Task
+    from padinv.runtime.batch.sources import Loaded, Reader
+    from padinv.runtime.reports.comparison_report import Comparison
 
 REPORT = "report.html"
 SHOWN = 200  # results whose pixels are kept for the sheet and the page
@@ -43,9 +43,9 @@ class Setup:
         Raises:
             BundleError, InputError, UsageError
         """
-        from padinv.runtime.align import Aligner
-        from padinv.runtime.align_landmarks import read_landmarks
-        from padinv.runtime.edit_inputs import Reader
+        from padinv.runtime.alignment.aligner import Aligner
+        from padinv.runtime.alignment.landmarks_csv import read_landmarks
+        from padinv.runtime.batch.sources import Reader
         from padinv.runtime.model import Model
 
         given = None if self.landmarks is None else read_landmarks(self.landmarks)
@@ -97,7 +97,7 @@ def run_jobs(
 ) -> Outcome:
     """Edit with a progress bar; every note and problem becomes a line on standard error."""
     from padinv.cli.progress import progress_bar
-    from padinv.runtime.edit_pipeline import edit_files
+    from padinv.runtime.batch.edit_files import edit_files
 
     outcome = Outcome(skipped=list(problems))
     said: set[str] = set()
@@ -179,9 +179,9 @@ def lay_out(
         'sheet' and 'report' -> path, of those that stand.
     """
     from padinv.cli.main import say
-    from padinv.runtime.compare_page import compare_html
-    from padinv.runtime.contact_sheet import contact_sheet
-    from padinv.runtime.pages import write_page
+    from padinv.runtime.reports.comparison_report import compare_html
+    from padinv.runtime.reports.contact_sheet import contact_sheet
+    from padinv.runtime.reports.html import write_page
 
     shown = [edited for edited in outcome.results if edited.pictures]
     made: dict[str, str] = {}
@@ -200,7 +200,7 @@ def lay_out(
 def write_sheet(path: Path, pixels: np.ndarray, overwrite: bool, made: dict[str, str]) -> None:
     """Write a contact sheet, unless another picture stands there."""
     from padinv.cli.main import say
-    from padinv.runtime.sampling import png_note, save_png
+    from padinv.runtime.images.png_metadata import png_note, save_png
 
     if os.path.lexists(path) and not overwrite and (png_note(path) or {}).get("sheet") is not True:
         say(f"{path} exists and is not padinv's, so no contact sheet was written; --overwrite replaces it")

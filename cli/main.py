@@ -16,19 +16,25 @@ from typer.core import TyperGroup
 # verb -> (module, help line). The module defines `command`, a function with Typer annotations; it is imported only when
 # its verb is used, so that `padinv --help` stays fast and never imports torch.
 VERBS: dict[str, tuple[str, str]] = {
-    "invert": ("padinv.cli.invert", "Invert photographs: reconstruction, inversion file, figures and a report."),
-    "blend": ("padinv.cli.blend", "Give one face's features to another's shape, hair and background."),
-    "custom-edit": ("padinv.cli.custom_edit", "Edit pictures as one pair, before and after, shows it."),
-    "interpolate": ("padinv.cli.interpolate", "Go from one picture to another, in one space or both."),
-    "align": ("padinv.cli.align", "Cut aligned faces out of photographs."),
-    "demo": ("padinv.cli.demo", "Invert the pictures that ship with padinv."),
-    "import": ("padinv.cli.import_", "Turn another project's StyleGAN2 checkpoint into padinv's own file."),
-    "generate": ("padinv.cli.generate", "Sample pictures from the generator, or render saved inversions."),
-    "train-generator": ("padinv.cli.train_generator", "Train a small StyleGAN2 from photographs."),
-    "train": ("padinv.cli.train", "Train an encoder for a frozen generator."),
-    "eval": ("padinv.cli.eval", "Measure how well a model reconstructs pictures, alone or beside another."),
-    "export": ("padinv.cli.export", "Export a trained model as ONNX graphs, with TensorRT engines on request."),
-    "info": ("padinv.cli.info", "Say what a file or folder of padinv is."),
+    "invert": (
+        "padinv.cli.commands.invert",
+        "Invert photographs: reconstruction, inversion file, figures and a report.",
+    ),
+    "blend": ("padinv.cli.commands.blend", "Give one face's features to another's shape, hair and background."),
+    "custom-edit": ("padinv.cli.commands.custom_edit", "Edit pictures as one pair, before and after, shows it."),
+    "interpolate": ("padinv.cli.commands.interpolate", "Go from one picture to another, in one space or both."),
+    "align": ("padinv.cli.commands.align", "Cut aligned faces out of photographs."),
+    "demo": ("padinv.cli.commands.demo", "Invert the pictures that ship with padinv."),
+    "import": ("padinv.cli.commands.import_", "Turn another project's StyleGAN2 checkpoint into padinv's own file."),
+    "generate": ("padinv.cli.commands.generate", "Sample pictures from the generator, or render saved inversions."),
+    "train-generator": ("padinv.cli.commands.train_generator", "Train a small StyleGAN2 from photographs."),
+    "train": ("padinv.cli.commands.train", "Train an encoder for a frozen generator."),
+    "eval": ("padinv.cli.commands.eval", "Measure how well a model reconstructs pictures, alone or beside another."),
+    "export": (
+        "padinv.cli.commands.export",
+        "Export a trained model as ONNX graphs, with TensorRT engines on request.",
+    ),
+    "info": ("padinv.cli.commands.info", "Say what a file or folder of padinv is."),
 }
 
 # Import name of an optional package -> extra that brings it.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from padinv.training.run import Outcome
+    from padinv.training.encoder.run import Outcome
 
 SHOWN_TERMS = ("g", "rec", "pix", "per", "id", "adv", "reg", "d")
 LINE_SECONDS = 30.0

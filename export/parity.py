@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from padinv.runtime.errors import ExportError
-from padinv.runtime.metrics import average_pool
+from padinv.runtime.images import average_pool
 from padinv.runtime.spec import ModelSpec
 
 BATCHES = (1, 3, 8)

@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from padinv.checkpoints.pairs import Pair
-from padinv.export.torch_onnx import use_dynamo
+from padinv.checkpoints.generator_encoder import Pair
+from padinv.export.onnx_export import use_dynamo
 
 TOOLS = ("padinv", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 

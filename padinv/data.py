@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from padinv.runtime.errors import InputError
-from padinv.runtime.picture_source import PictureSource
+from padinv.runtime.images.image_folder import PictureSource
 
 CACHE_BYTES = 2 << 30  # pictures that fit are decoded once and kept in memory
 

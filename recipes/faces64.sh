@@ -4,7 +4,7 @@
 #   recipes/faces64.sh DATA WEIGHTS RUNS
 #
 # DATA     folder with train64.zip and val.zip: FairFace photographs (CC BY 4.0), adult, near frontal, aligned by five
-#          landmarks to the template 'faces' (runtime/templates.py)
+#          landmarks to the template 'faces' (runtime/alignment/templates.py)
 # WEIGHTS  folder with torchvision's squeezenet1_1.pth (losses) and a mobilefacenet.pt (held-out identity measure)
 # RUNS     where the run folders go
 #

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from padinv.runtime.align_crop import crop_square
+from padinv.runtime.alignment.crop import crop_square
+from padinv.runtime.alignment.similarity import similarity
+from padinv.runtime.alignment.templates import FACES
 from padinv.runtime.demo_pictures import INDEX
 from padinv.runtime.files import atomic_path, write_json
 from padinv.runtime.model import Model
-from padinv.runtime.templates import FACES, similarity
 
 PORTRAIT_SIDE = 128
 PLAIN_SEEDS = tuple(range(7001, 7015))

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _LAZY = {
-    "Direction": "padinv.runtime.directions",
+    "Direction": "padinv.runtime.editing.direction",
     "Inversion": "padinv.runtime.inversion",
     "Model": "padinv.runtime.model",
     "ModelSpec": "padinv.runtime.spec",
@@ -37,8 +37,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from padinv.runtime.directions import Direction
-    from padinv.runtime.editing import apply, average, blend, difference, interpolate, style_mixing
+    from padinv.runtime.editing import Direction, apply, average, blend, difference, interpolate, style_mixing
     from padinv.runtime.errors import PadInvError
     from padinv.runtime.inversion import Inversion
     from padinv.runtime.model import Model

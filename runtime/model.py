@@ -9,28 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from padinv.runtime.backends import Session, open_session
 from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.errors import BundleError, MismatchError, UsageError
+from padinv.runtime.images import average_pool, to_float, to_uint8
 from padinv.runtime.inversion import Inversion, require_same_generator
-from padinv.runtime.metrics import average_pool
-from padinv.runtime.session import Session, open_session
 from padinv.runtime.spec import ModelSpec, ring_length
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+
 DEFAULT_BATCH = 16
-
-
-def to_uint8(x: np.ndarray) -> np.ndarray:
-    """float [N, 3, H, W] in [-1, 1] (values outside are clamped) -> uint8 [N, H, W, 3]."""
-    scaled = np.clip(np.asarray(x, np.float32) * 127.5 + 127.5, 0, 255)
-    return np.ascontiguousarray(np.rint(scaled).astype(np.uint8).transpose(0, 2, 3, 1))
-
-
-def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1]."""
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
 
 
 class Model:
@@ -61,7 +51,7 @@ class Model:
         threads: int | None = None,
         precision: str = "fp32",
     ) -> Model:
-        """Read a bundle; see `padinv.runtime.session.open_session` for the arguments.
+        """Read a bundle; see `padinv.runtime.backends.open_session` for the arguments.
 
         Args:
             path: folder of a bundle; None takes the built-in model.

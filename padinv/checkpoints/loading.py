@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padinv.checkpoints.bundle import bundle_encoder, bundle_generator, is_bundle
-from padinv.checkpoints.foreign import Checkpoint, describe_foreign, open_checkpoint
+from padinv.checkpoints.checkpoint import Checkpoint, describe_foreign, open_checkpoint
+from padinv.checkpoints.compact_bundle import bundle_encoder, bundle_generator, is_bundle
 from padinv.checkpoints.native import (
     load_native_discriminator,
     load_native_encoder,
@@ -75,7 +75,7 @@ def load_encoder(path: Path | str, generator: Path | str | None = None) -> Encod
         return bundle_encoder(path)
     if read_header(path) is not None:
         return load_native_encoder(path)
-    from padinv.checkpoints.importing import read_encoder
+    from padinv.checkpoints.convert import read_encoder
     from padinv.models.encoder import Encoder
 
     foreign = read_encoder(path, generator)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from padinv.evaluation.statistics import Comparison, Interval, compare, summarise
+from padinv.evaluation.bootstrap import Comparison, Interval, compare, summarise
 from padinv.runtime.errors import MismatchError
 from padinv.runtime.files import sha256_bytes, write_json, write_text
 

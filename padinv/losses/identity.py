@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padinv.runtime.templates import ARCFACE, ARCFACE_SIDE, similarity, template_named
+from padinv.runtime.alignment.similarity import similarity
+from padinv.runtime.alignment.templates import ARCFACE, ARCFACE_SIDE, template_named
 
 # Where pictures aligned as FFHQ show what ArcFace's crop shows: rows and columns of a 256 px picture.
 FFHQ_ROWS, FFHQ_COLUMNS = (35, 223), (32, 220)
@@ -61,7 +62,7 @@ class IdentityLoss(nn.Module):
     """1 - cos of the embeddings of images and targets, [N, 3, S, S] in [-1, 1] each -> [N], from 0 (same) to 2.
 
     Args:
-        network: gives embeddings of length 1 for crops [N, 3, 112, 112]; see `padinv.models.face`.
+        network: gives embeddings of length 1 for crops [N, 3, 112, 112]; see `padinv.models.face_recognition`.
         template: see `FaceCrop`.
     """
 

@@ -11,11 +11,11 @@ from PIL import Image
 from tiny_bundle import SPEC, write_tiny_bundle
 
 from padinv.runtime import editing
-from padinv.runtime.align_crop import inverted, map_points
-from padinv.runtime.directions import Direction
+from padinv.runtime.alignment.similarity import inverted, map_points
+from padinv.runtime.alignment.templates import FACES
+from padinv.runtime.editing import Direction
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
-from padinv.runtime.templates import FACES
 
 
 @pytest.fixture
@@ -394,7 +394,7 @@ def test_models_without_a_template(edit, pictures, tmp_path):
 def test_help_of_every_verb_names_the_shared_options(run_cli):
     import inspect
 
-    from padinv.cli import align, blend, custom_edit, interpolate, invert
+    from padinv.cli.commands import align, blend, custom_edit, interpolate, invert
 
     shared = {"out", "landmarks", "report", "threads", "overwrite", "as_json"}
     for module in (align, blend, custom_edit, interpolate, invert):

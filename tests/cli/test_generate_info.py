@@ -9,8 +9,8 @@ from PIL import Image
 from tiny_bundle import write_tiny_bundle
 
 from padinv.runtime import Model
+from padinv.runtime.batch.generate_files import parse_seeds
 from padinv.runtime.errors import UsageError
-from padinv.runtime.sampling import parse_seeds
 
 
 @pytest.fixture

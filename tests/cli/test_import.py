@@ -18,7 +18,8 @@ from source_nvidia import NvidiaDiscriminator, NvidiaGenerator, dump
 from source_paper_encoder import PaperEncoder
 from source_rosinality import RosinalityDiscriminator, RosinalityGenerator, training_file
 
-from padinv.checkpoints import load_encoder, load_generator, paper_encoder
+from padinv.checkpoints import load_encoder, load_generator
+from padinv.checkpoints.formats import paper_encoder
 from padinv.models import irse
 
 CHANNELS = (6, 5, 4)

@@ -121,7 +121,7 @@ def failing(error: BaseException):
     ],
 )
 def test_errors_become_one_sentence_and_an_exit_code(run_cli, monkeypatch, error, code, sentence):
-    monkeypatch.setattr(import_module("padinv.cli.info"), "command", failing(error))
+    monkeypatch.setattr(import_module("padinv.cli.commands.info"), "command", failing(error))
     monkeypatch.delenv("PADINV_DEBUG", raising=False)
     result = run_cli("info")
     assert result.code == code

@@ -17,9 +17,9 @@ import torch
 from lpips_reference import made_up_weights
 from tiny_training import write_generator, write_pictures
 
-from padinv.cli.train import Preset
+from padinv.cli.commands.train import Preset
 from padinv.runtime.errors import UsageError
-from padinv.training.config import PRESETS, TrainConfig, read_preset, resolve
+from padinv.training.encoder.config import PRESETS, TrainConfig, read_preset, resolve
 
 
 @pytest.fixture

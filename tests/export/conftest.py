@@ -20,8 +20,8 @@ def _narrow_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def _exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(run, bundle)."""
-    from padinv.checkpoints.pairs import read_run
-    from padinv.export.bundle import Options, export_bundle
+    from padinv.checkpoints.generator_encoder import read_run
+    from padinv.export.export_bundle import Options, export_bundle
 
     shared = tmp_path_factory.getbasetemp()
     folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "export-once"

@@ -14,14 +14,14 @@ from tiny_run import lively_encoder, lively_generator, write_run
 from tiny_training import small_widths
 
 from padinv.checkpoints import save_encoder
-from padinv.checkpoints.pairs import Pair, read_run
+from padinv.checkpoints.generator_encoder import Pair, read_run
 from padinv.export import bundle as export_bundle_module
-from padinv.export.bundle import Options, add_engines, export_bundle
-from padinv.export.lean import LeanConv
+from padinv.export.atomic_folder import check_target, staged_folder
+from padinv.export.export_bundle import Options, add_engines, export_bundle
+from padinv.export.inference_modules import LeanConv
 from padinv.export.parity import ONNX, Limits, Reference, compare, make_reference
 from padinv.export.provenance import without_paths
-from padinv.export.reference import torch_run
-from padinv.export.staging import check_target, staged_folder
+from padinv.export.torch_reference import torch_run
 from padinv.models.encoder import EncoderConfig
 from padinv.runtime.bundle import read_bundle
 from padinv.runtime.errors import ExportError, InputError, MismatchError, OutputError, UsageError
@@ -33,7 +33,7 @@ SPEC = ModelSpec(16, (6, 5, 4), z_dim=7, w_dim=8, mapping_layers=2)
 @pytest.fixture
 def tracing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The quick exporter: what is tested here does not depend on the exporter."""
-    monkeypatch.setattr("padinv.export.torch_onnx.use_dynamo", lambda: False)
+    monkeypatch.setattr("padinv.export.onnx_export.use_dynamo", lambda: False)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_an_existing_bundle_is_replaced_only_on_request_and_as_a_whole(
     assert read_bundle(out).name == "first"
     assert (out / "stray.txt").exists()
     monkeypatch.undo()
-    monkeypatch.setattr("padinv.export.torch_onnx.use_dynamo", lambda: False)
+    monkeypatch.setattr("padinv.export.onnx_export.use_dynamo", lambda: False)
     monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
     export_bundle(pair, out, Options(name="second", overwrite=True))
     assert read_bundle(out).name == "second"

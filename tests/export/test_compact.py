@@ -15,10 +15,10 @@ from tiny_run import lively_encoder, lively_generator, write_run
 from tiny_training import small_widths
 
 from padinv.checkpoints import generator_hash, load_encoder, load_generator
-from padinv.checkpoints.bundle import bundle_generator
-from padinv.checkpoints.pairs import Pair
-from padinv.export.bundle import Options, Result, export_bundle
-from padinv.export.compact import SMALLEST, rounded
+from padinv.checkpoints.compact_bundle import bundle_generator
+from padinv.checkpoints.generator_encoder import Pair
+from padinv.export.compact_modules import SMALLEST, rounded
+from padinv.export.export_bundle import Options, Result, export_bundle
 from padinv.models.encoder import EncoderConfig
 from padinv.runtime.errors import BundleError
 from padinv.runtime.model import Model

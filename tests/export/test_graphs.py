@@ -14,15 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_run import SPEC, lively_encoder, lively_generator
 
 from padinv.checkpoints import generator_hash, load_encoder, load_generator
-from padinv.export.audit import audit
-from padinv.export.graphs import EncoderGraph, GeneratorGraph, check_pair, graphs
-from padinv.export.half import widen_sums
-from padinv.export.torch_onnx import _rename, to_onnx
+from padinv.export.fp16_reductions import widen_sums
+from padinv.export.graph_check import audit
+from padinv.export.onnx_export import _rename, to_onnx
+from padinv.export.onnx_modules import EncoderGraph, GeneratorGraph, check_pair, graphs
 from padinv.models.encoder import Encoder, EncoderConfig
 from padinv.runtime import Model
+from padinv.runtime.backends.onnxruntime_session import OnnxSession
 from padinv.runtime.bundle import read_bundle
 from padinv.runtime.errors import ExportError, MismatchError, UsageError
-from padinv.runtime.session import OnnxSession
 from padinv.runtime.spec import ModelSpec
 
 GRAPH_FILES = ("encoder.onnx", "generator.onnx", "mapping.onnx", "encoder.fp16.onnx", "generator.fp16.onnx")
@@ -72,7 +72,7 @@ def test_a_graph_is_what_the_design_says(exported: Path, file: str) -> None:
 @pytest.mark.parametrize("file", GRAPH_FILES)
 def test_a_graph_carries_no_trace_of_this_machine(exported: Path, file: str) -> None:
     data = (exported / file).read_bytes()
-    for trace in (os.getcwd(), str(Path(torch.__file__).parent), "torch_onnx.py", "site-packages"):
+    for trace in (os.getcwd(), str(Path(torch.__file__).parent), "onnx_export.py", "site-packages"):
         assert trace.encode() not in data
     assert b"/somebody/private" not in (exported / "model.json").read_bytes()
 
@@ -217,7 +217,7 @@ def test_averages_of_float16_maps_are_summed_in_float32() -> None:
 @pytest.fixture(scope="module")
 def mapping_graph() -> tuple[onnx.ModelProto, object]:
     generator = lively_generator(SPEC)
-    from padinv.export.graphs import MappingGraph
+    from padinv.export.onnx_modules import MappingGraph
 
     graph = graphs(SPEC)["mapping"]
     return to_onnx(MappingGraph(generator), graph, dynamo=False), graph

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from tiny_run import lively_encoder, lively_generator
 
-from padinv.checkpoints.pairs import Pair
-from padinv.export.bundle import Options, export_bundle
+from padinv.checkpoints.generator_encoder import Pair
+from padinv.export.export_bundle import Options, export_bundle
 from padinv.models import fast_encoder
 from padinv.models.encoder import EncoderConfig
 from padinv.runtime import Model

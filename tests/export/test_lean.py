@@ -7,7 +7,7 @@ import torch
 from tiny_run import lively_encoder, lively_generator
 from torch import Tensor, nn
 
-from padinv.export.lean import LeanEncoder, LeanGenerator, LeanMapping
+from padinv.export.inference_modules import LeanEncoder, LeanGenerator, LeanMapping
 from padinv.models.encoder import EncoderConfig
 from padinv.models.generator import Generator
 from padinv.runtime.spec import ModelSpec

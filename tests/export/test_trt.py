@@ -15,13 +15,13 @@ import onnx
 import pytest
 from fake_tensorrt import Cuda, describe_layer, install, uninstall
 
-from padinv.export.bundle import Options, Result, add_engines
-from padinv.export.engines import BatchProfile, EngineBuilder
-from padinv.export.inspector import check_precision, layer_precisions
+from padinv.export.export_bundle import Options, Result, add_engines
+from padinv.export.trt_build import BatchProfile, EngineBuilder
+from padinv.export.trt_precision import check_precision, layer_precisions
 from padinv.runtime import Model
+from padinv.runtime.backends.tensorrt_session import TrtSession, open_trt_session
 from padinv.runtime.bundle import read_bundle, write_manifest
 from padinv.runtime.errors import BackendError, BundleError, ExportError, MismatchError, UsageError
-from padinv.runtime.trt import TrtSession, open_trt_session
 
 VERSIONS = ("10.13.3", "11.4.0")
 

@@ -12,12 +12,13 @@ from source_paper_encoder import PaperEncoder
 from source_rosinality import RosinalityGenerator, psp_file
 from torch import Tensor
 
-from padinv.checkpoints import describe, generator_hash, load_encoder, load_generator, paper_encoder
-from padinv.checkpoints.importing import import_encoder, import_generator, read_encoder
-from padinv.checkpoints.networks import Network
-from padinv.checkpoints.paper_encoder import EncoderPlan, plan_encoder
-from padinv.checkpoints.pieces import Unsupported
-from padinv.checkpoints.spans import Refused, Storage, TensorRef, contiguous_strides
+from padinv.checkpoints import describe, generator_hash, load_encoder, load_generator
+from padinv.checkpoints.canonicalize import Network
+from padinv.checkpoints.container.lazy_tensors import Refused, Storage, TensorRef, contiguous_strides
+from padinv.checkpoints.convert import import_encoder, import_generator, read_encoder
+from padinv.checkpoints.formats import paper_encoder
+from padinv.checkpoints.formats.conversion_plan import Unsupported
+from padinv.checkpoints.formats.paper_encoder import EncoderPlan, plan_encoder
 from padinv.models import irse
 from padinv.models.encoder import Encoder
 from padinv.runtime.errors import InputError

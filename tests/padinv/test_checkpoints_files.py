@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from source_rosinality import RosinalityGenerator
 
 from padinv.checkpoints import describe, load_generator
-from padinv.checkpoints.reader import open_contents
+from padinv.checkpoints.container.open import open_contents
 from padinv.runtime.errors import InputError
 
 

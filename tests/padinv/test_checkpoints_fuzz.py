@@ -16,7 +16,7 @@ from source_nvidia import CALLS, NvidiaDiscriminator, NvidiaGenerator, dump
 from source_rosinality import RosinalityDiscriminator, RosinalityGenerator, psp_file, training_file
 
 from padinv.checkpoints import describe
-from padinv.checkpoints.importing import read_generator
+from padinv.checkpoints.convert import read_generator
 from padinv.runtime.errors import InputError
 
 CHANNELS = (2, 3)

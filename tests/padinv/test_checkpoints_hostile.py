@@ -16,8 +16,9 @@ from code_watch import watching
 from source_nvidia import CALLS, Module, NvidiaGenerator, dump
 from source_rosinality import RosinalityGenerator
 
-from padinv.checkpoints import load_generator, unpickle
-from padinv.checkpoints.importing import import_generator
+from padinv.checkpoints import load_generator
+from padinv.checkpoints.container import unpickler
+from padinv.checkpoints.convert import import_generator
 from padinv.runtime.errors import InputError
 
 MARK = Path("/tmp/padinv-must-not-exist")
@@ -212,7 +213,7 @@ def test_bombs(tmp_path: Path, name: str) -> None:
 
 
 def test_endless_work_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpickle, "MAX_OPERATIONS", 10_000)
+    monkeypatch.setattr(unpickler, "MAX_OPERATIONS", 10_000)
     refused(tmp_path / "x.pkl", b"\x80\x02" + b"N0" * 5_000 + b"N.", "more steps than any checkpoint")
     (tmp_path / "y.pkl").write_bytes(b"\x80\x02" + b"N0" * 4_000 + b"N.")
     with pytest.raises(InputError, match="holds no network"):

@@ -14,7 +14,7 @@ from source_nvidia import CALLS, NvidiaDiscriminator, NvidiaGenerator, dump
 from source_rosinality import RosinalityDiscriminator, RosinalityGenerator, psp_file, training_file
 
 from padinv.checkpoints import describe, generator_hash, load_discriminator, load_generator
-from padinv.checkpoints.importing import import_generator
+from padinv.checkpoints.convert import import_generator
 from padinv.models.generator import Generator
 from padinv.runtime.errors import InputError
 

@@ -11,9 +11,9 @@ from padinv.checkpoints.native import save_generator
 from padinv.models.discriminator import Discriminator
 from padinv.models.generator import Generator
 from padinv.runtime.spec import ModelSpec
-from padinv.training.config import TrainConfig
-from padinv.training.critic import discriminator_for
-from padinv.training.run import RunOptions, Training
+from padinv.training.encoder.config import TrainConfig
+from padinv.training.encoder.run import RunOptions, Training
+from padinv.training.generator.discriminator_init import discriminator_for
 
 LARGE = ModelSpec(512, (8, 8, 8, 8, 8, 6, 4, 4), z_dim=8, w_dim=8, mapping_layers=2)
 

@@ -17,7 +17,7 @@ from tiny_training import picture_bytes, write_pictures
 
 from padinv.data import Pictures, StepBatches, batches, to_float, to_image
 from padinv.runtime.errors import InputError
-from padinv.runtime.picture_source import PictureSource, printable
+from padinv.runtime.images.image_folder import PictureSource, printable
 
 
 @pytest.fixture

@@ -17,19 +17,18 @@ from tiny_run import lively_encoder, lively_generator, write_run
 from tiny_training import picture_bytes, small_widths, write_pictures
 
 from padinv.checkpoints import load_encoder, load_generator
-from padinv.evaluation.measure import measure
+from padinv.evaluation.evaluate import measure
+from padinv.evaluation.metrics import open_metrics
+from padinv.evaluation.models import BundleSubject, open_subject
 from padinv.evaluation.results import SECONDS, paired
-from padinv.evaluation.scores import open_metrics
-from padinv.evaluation.subjects import BundleSubject, open_subject
 from padinv.losses.backbones import squeezenet_features
 from padinv.losses.identity import IdentityLoss
 from padinv.losses.lpips import LPIPS
 from padinv.models.encoder import EncoderConfig
-from padinv.models.face import MobileFaceNet, load_face_network
-from padinv.runtime import metrics
+from padinv.models.face_recognition import MobileFaceNet, load_face_network
 from padinv.runtime.errors import InputError, MismatchError, UsageError
-from padinv.runtime.model import to_float
-from padinv.runtime.picture_source import PictureSource
+from padinv.runtime.images import metrics, to_float
+from padinv.runtime.images.image_folder import PictureSource
 from padinv.runtime.spec import ModelSpec
 
 SPEC = ModelSpec(32, (8, 8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2)

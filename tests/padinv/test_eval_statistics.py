@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from padinv.evaluation import statistics
-from padinv.evaluation.statistics import compare, plain_means, resampled_means, summarise
+from padinv.evaluation import bootstrap
+from padinv.evaluation.bootstrap import compare, plain_means, resampled_means, summarise
 
 
 def test_resampled_means_are_means_of_the_drawn_rows() -> None:
@@ -21,7 +21,7 @@ def test_resampled_means_are_means_of_the_drawn_rows() -> None:
 def test_resampling_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     values = np.random.default_rng(0).normal(size=(count, 1))
     whole = resampled_means(values, 101, seed=1)
-    monkeypatch.setattr(statistics, "_CHUNK_ELEMENTS", 3 * count)
+    monkeypatch.setattr(bootstrap, "_CHUNK_ELEMENTS", 3 * count)
     np.testing.assert_allclose(resampled_means(values, 101, seed=1), whole, rtol=1e-12)
 
 

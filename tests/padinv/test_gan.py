@@ -14,12 +14,13 @@ from PIL import Image
 
 from padinv.checkpoints import load_discriminator, load_generator
 from padinv.losses.backbones import squeezenet_features
-from padinv.models.projected import FeaturePyramid, Heads
+from padinv.models.projected_discriminator import FeaturePyramid, Heads
 from padinv.runtime.errors import UsageError
 from padinv.runtime.spec import ModelSpec
 from padinv.training.augment import augment
-from padinv.training.encoder_trainer import DivergenceError
-from padinv.training.gan import GanConfig, GanTrainer
+from padinv.training.encoder.trainer import DivergenceError
+from padinv.training.generator.config import GanConfig
+from padinv.training.generator.trainer import GanTrainer
 
 SPEC = ModelSpec(32, (8, 8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2)
 

@@ -12,11 +12,12 @@ from PIL import Image
 
 from padinv.checkpoints import load_generator
 from padinv.models.generator import Generator
-from padinv.models.latent_encoder import LatentEncoder
+from padinv.models.z_encoder import LatentEncoder
 from padinv.runtime.errors import UsageError
 from padinv.runtime.spec import ModelSpec
-from padinv.training.autoencoding import MOST_NOISE, Autoencoding
-from padinv.training.gan import JUDGE_FIRST, GanConfig, GanTrainer
+from padinv.training.generator.config import GanConfig
+from padinv.training.generator.reconstruction import MOST_NOISE, Autoencoding
+from padinv.training.generator.trainer import JUDGE_FIRST, GanTrainer
 
 SPEC = ModelSpec(32, (8, 8, 8, 8), z_dim=6, w_dim=8, mapping_layers=2)
 

@@ -15,9 +15,10 @@ from padinv.losses.identity import FaceCrop, IdentityLoss
 from padinv.losses.latent import latent_norm
 from padinv.losses.objective import Objective, loss_image
 from padinv.losses.pixel import pixel_loss
-from padinv.models.face import IRSE50, MobileFaceNet, load_face_network
+from padinv.models.face_recognition import IRSE50, MobileFaceNet, load_face_network
+from padinv.runtime.alignment.similarity import similarity
+from padinv.runtime.alignment.templates import ARCFACE, template_named
 from padinv.runtime.errors import InputError, UsageError
-from padinv.runtime.templates import ARCFACE, similarity, template_named
 
 
 def test_pixel_is_the_mean_square_over_everything() -> None:

@@ -19,11 +19,11 @@ from padinv.checkpoints import load_encoder, load_generator
 from padinv.losses.objective import Objective
 from padinv.models.encoder import Encoder
 from padinv.runtime.errors import InputError, MismatchError, OutputError, UsageError
-from padinv.training.config import TrainConfig
-from padinv.training.encoder_trainer import DivergenceError, EncoderTrainer
-from padinv.training.folder import RunFolder
-from padinv.training.memory import SavedBytes
-from padinv.training.run import Outcome, RunOptions, Training, make_accelerator
+from padinv.training.encoder.config import TrainConfig
+from padinv.training.encoder.run import Outcome, RunOptions, Training, make_accelerator
+from padinv.training.encoder.trainer import DivergenceError, EncoderTrainer
+from padinv.training.memory_estimate import SavedBytes
+from padinv.training.run_folder import RunFolder
 
 TINY = TrainConfig(arch="fast", images=32, batch=4, lr=1e-3, ema=0.9, per=0.0, flips=True, seed=5)
 
@@ -168,7 +168,7 @@ def test_the_run_folder_holds_what_is_promised(options: RunOptions) -> None:
     assert torch.equal(encoder.w_avg, generator.w_avg)
     # The figure in the log is what anyone gets who loads the two files.
     from padinv.data import Pictures, PictureSource
-    from padinv.training.monitor import evaluate
+    from padinv.training.validation import evaluate
 
     pictures = Pictures(PictureSource(options.data), 32)
     images = torch.stack([pictures[k] for k in range(5)])

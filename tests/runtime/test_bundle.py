@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from padinv.runtime.backends import open_session
 from padinv.runtime.bundle import builtin_bundle, read_bundle, write_manifest
 from padinv.runtime.errors import BackendError, BundleError, UsageError
 from padinv.runtime.model import Model
-from padinv.runtime.session import open_session
 
 
 def edit(bundle: Path, **changes: object) -> None:
@@ -174,7 +174,7 @@ def test_no_backend_falls_back_in_silence(tiny_bundle, monkeypatch, available, c
     import onnxruntime
 
     fake = FakeRuntime(onnxruntime, available, comes_up)
-    monkeypatch.setattr("padinv.runtime.session.import_onnxruntime", lambda: fake)
+    monkeypatch.setattr("padinv.runtime.backends.onnxruntime_session.import_onnxruntime", lambda: fake)
     if len(expected) > 20:
         with pytest.raises(BackendError, match=expected):
             open_session(read_bundle(tiny_bundle), "encoder", backend)

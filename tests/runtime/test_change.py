@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from padinv.runtime.change import Change, changed_region
+from padinv.runtime.editing.pair_change import Change, changed_region
 from padinv.runtime.errors import InputError, MismatchError
 
 

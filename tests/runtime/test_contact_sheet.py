@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from padinv.runtime.compare_page import Comparison, compare_html
-from padinv.runtime.contact_sheet import MAX_ROWS, contact_sheet, save_animation, strip
+from padinv.runtime.batch.find_inputs import gather
 from padinv.runtime.errors import UsageError
-from padinv.runtime.gather import gather
-from padinv.runtime.sampling import save_png
+from padinv.runtime.images.png_metadata import save_png
+from padinv.runtime.reports.animation import save_animation, strip
+from padinv.runtime.reports.comparison_report import Comparison, compare_html
+from padinv.runtime.reports.contact_sheet import MAX_ROWS, contact_sheet
 
 RED = np.full((96, 96, 3), (255, 0, 0), np.uint8)
 BLUE = np.full((96, 96, 3), (0, 0, 255), np.uint8)

@@ -34,7 +34,7 @@ def test_painted_things_cover_a_part_and_leave_the_rest(recipe, picture, what, s
 
 
 def test_portraits_are_aligned_to_the_template(recipe):
-    from padinv.runtime.templates import FACES
+    from padinv.runtime.alignment.templates import FACES
 
     for facts in recipe.PORTRAITS.values():
         points = np.asarray(facts["landmarks"])

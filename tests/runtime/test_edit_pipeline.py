@@ -9,15 +9,16 @@ import pytest
 from PIL import Image
 from tiny_bundle import SPEC, write_tiny_bundle
 
-from padinv.runtime.align import Aligner
-from padinv.runtime.edit_inputs import Reader, find_source, find_sources, photo_path, read_mask
-from padinv.runtime.edit_pipeline import Job, Task, edit_files
+from padinv.runtime.alignment.aligner import Aligner
+from padinv.runtime.batch.edit_files import Job, Task, edit_files
+from padinv.runtime.batch.find_inputs import Found
+from padinv.runtime.batch.invert_files import Options, invert_files
+from padinv.runtime.batch.masks import read_mask
+from padinv.runtime.batch.results_log import Journal
+from padinv.runtime.batch.sources import Reader, find_source, find_sources, photo_path
 from padinv.runtime.errors import InputError, MismatchError
-from padinv.runtime.gather import Found
 from padinv.runtime.inversion import Inversion
-from padinv.runtime.journal import Journal
 from padinv.runtime.model import Model
-from padinv.runtime.pipeline import Options, invert_files
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def test_a_pair_is_cut_alike(reader, tmp_path, picture):
 
     class Nervous:
         def faces(self, image, template=None, everyone=False):
-            from padinv.runtime.align_detector import CENTERFACE_FACES, Face
+            from padinv.runtime.alignment.face_detector import CENTERFACE_FACES, Face
 
             looks.append("")
             return [Face(np.array(CENTERFACE_FACES) * (20 + 3 * len(looks)) + 5, 20, 0.9)]

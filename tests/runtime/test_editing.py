@@ -8,7 +8,8 @@ from safetensors.numpy import save_file
 from tiny_bundle import GENERATOR_HASH, SPEC
 
 from padinv.runtime import editing
-from padinv.runtime.directions import FORMAT, Direction
+from padinv.runtime.editing import Direction
+from padinv.runtime.editing.direction import FORMAT
 from padinv.runtime.errors import InputError, MismatchError, OutputError, UsageError
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
@@ -219,5 +220,5 @@ def test_editing_never_imports_torch():
     import subprocess
     import sys
 
-    code = "import sys, padinv.runtime.editing, padinv.runtime.directions; print('torch' in sys.modules)"
+    code = "import sys, padinv.runtime.editing, padinv.runtime.editing.direction; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

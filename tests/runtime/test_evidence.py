@@ -5,9 +5,9 @@ import pytest
 from tiny_bundle import SPEC
 
 from padinv.runtime import editing
-from padinv.runtime.change import Change, changed_region
+from padinv.runtime.editing.auto_space import FACES, STEPS, TRUNCATION, Evidence, Faces, Score, weigh
+from padinv.runtime.editing.pair_change import Change, changed_region
 from padinv.runtime.errors import InputError
-from padinv.runtime.evidence import FACES, STEPS, TRUNCATION, Evidence, Faces, Score, weigh
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from padinv.runtime.gather import distinct_names, gather
+from padinv.runtime.batch.find_inputs import gather
+from padinv.runtime.batch.result_names import distinct_names
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from padinv.runtime.errors import InputError, UsageError
-from padinv.runtime.images import MAX_PIXELS, prepare, read_image, read_prepared, sniff, square_box
+from padinv.runtime.images import prepare, read_image, read_prepared, sniff, square_box
+from padinv.runtime.images.reading import MAX_PIXELS
 
 
 def png_header(width: int, height: int) -> bytes:

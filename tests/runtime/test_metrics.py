@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
-from padinv.runtime import metrics
 from padinv.runtime.errors import MismatchError
+from padinv.runtime.images import metrics
 
 
 @pytest.fixture

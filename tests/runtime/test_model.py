@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from padinv.runtime import Inversion, Model
+from padinv.runtime.backends.onnxruntime_session import default_threads
 from padinv.runtime.errors import MismatchError, UsageError
-from padinv.runtime.model import to_float, to_uint8
-from padinv.runtime.session import default_threads
+from padinv.runtime.images import to_float, to_uint8
 
 
 @pytest.fixture

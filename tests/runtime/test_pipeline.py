@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from padinv.runtime import Inversion, Model, metrics
+from padinv.runtime import Inversion, Model
+from padinv.runtime.batch.find_inputs import gather
+from padinv.runtime.batch.invert_files import Done, Kept, Options, Skipped, invert_files
+from padinv.runtime.batch.results_log import PENDING, Journal
 from padinv.runtime.errors import OutputError, UsageError
-from padinv.runtime.gather import gather
-from padinv.runtime.images import read_image, read_prepared
-from padinv.runtime.journal import PENDING, Journal
-from padinv.runtime.model import to_float
-from padinv.runtime.pipeline import Done, Kept, Options, Skipped, invert_files
+from padinv.runtime.images import metrics, read_image, read_prepared, to_float
 
 
 @pytest.fixture
@@ -181,7 +180,7 @@ def test_stopping_half_way_keeps_what_is_finished(model, sources, tmp_path):
 
 
 def test_an_interruption_while_writing_records_what_was_written(model, sources, tmp_path, monkeypatch):
-    import padinv.runtime.pipeline as pipeline
+    import padinv.runtime.batch.invert_files as pipeline
 
     real, count = pipeline.wait, [0]
 

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from padinv.runtime.pages import data_uri, escape, page, write_page
-from padinv.runtime.report import LIMIT, report_html
+from padinv.runtime.reports.html import data_uri, escape, page, write_page
+from padinv.runtime.reports.inversion_report import LIMIT, report_html
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\n\udcff.png"
 

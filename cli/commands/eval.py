@@ -1,0 +1,160 @@
+"""`padinv eval`: how well a model reconstructs pictures, with intervals, alone or beside another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from padinv.cli import options as opt
+from padinv.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from padinv.evaluation.metrics import Metrics
+    from padinv.evaluation.results import Measured
+
+EXIT_SOME_SKIPPED = 3
+
+
+def _weights(given: list[str]) -> dict[str, Path]:
+    found = {}
+    for text in given:
+        net, sign, path = text.partition("=")
+        if not sign or not path:
+            raise UsageError(f"--lpips-weights takes NAME=FILE, such as squeeze=squeezenet1_1.pth, not {text!r}")
+        found[net] = Path(path)
+    return found
+
+
+def command(
+    data: Annotated[Path, typer.Option(help="Pictures to measure on: a folder or a ZIP archive.")],
+    subject: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN|BUNDLE]", help="What to measure; the built-in model if left out.", show_default=False
+        ),
+    ] = None,
+    vs: Annotated[
+        Path | None, typer.Option("--vs", metavar="RUN|BUNDLE", help="Another one, on the same pictures.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results, a CSV and a JSON a model.")] = Path("padinv-out"),
+    limit: Annotated[int | None, typer.Option(min=1, help="Take the first pictures only, by name.")] = None,
+    lpips_weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="torchvision's weights of an LPIPS backbone (alex, vgg, squeeze); may be repeated. Others are taken "
+            "from the torch hub cache.",
+        ),
+    ] = None,
+    identity_weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Face-recognition network (MobileFaceNet, IR-SE-50): identity similarity."),
+    ] = None,
+    batch: opt.BatchOption = 16,
+    backend: opt.BackendOption = opt.Backend.auto,
+    precision: opt.PrecisionOption = opt.Precision.fp32,
+    threads: opt.ThreadsOption = None,
+    resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap resamples.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what was measured before.")] = False,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Reconstruct pictures and measure the result: MSE, PSNR, SSIM, LPIPS, identity, time.
+
+    Images are compared as floats in [-1, 1], clamped, before rounding. Means come with 95 % bootstrap intervals, and
+    --vs with the paired difference and ratio. A bundle is measured without torch, except for LPIPS and identity.
+    """
+    from padinv.cli.main import say
+    from padinv.cli.progress import progress_bar
+    from padinv.evaluation.evaluate import measure
+    from padinv.evaluation.metrics import open_metrics
+    from padinv.evaluation.models import open_subject
+    from padinv.evaluation.results import report, write_comparison
+    from padinv.runtime.errors import MismatchError, OutputError
+    from padinv.runtime.images.image_folder import PictureSource
+
+    weights = _weights(lpips_weights or [])
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out")
+    source = PictureSource(data)
+    paths = [subject] if vs is None else [subject, vs]
+    subjects = [open_subject(path, backend.value, threads, precision.value) for path in paths]
+    sizes = [one.spec.image_size for one in subjects]
+    if len(set(sizes)) > 1:
+        raise MismatchError(
+            f"{subjects[0].name} works at {sizes[0]} px and {subjects[1].name} at {sizes[1]}, so nothing was measured; "
+            "only models of one size can be compared"
+        )
+    metrics = open_metrics(subjects[0].spec, weights, identity_weights, backend.value)
+    count = min(limit or len(source), len(source))
+    results: list[Measured] = []
+    with progress_bar("measuring", count * len(subjects)) as bar:
+        for one in subjects:
+            for note in one.notes:
+                bar.say(note)
+            results.append(measure(one, source, metrics, out, batch, limit, overwrite, bar.advance))
+    document = report(results[0], results[1] if vs else None, resamples, seed)
+    if vs:
+        document["file"] = str(write_comparison(results[0], results[1], document))
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        _print(document, metrics, results)
+    skipped = sorted({sentence for result in results for sentence in result.skipped})
+    for sentence in skipped:
+        say(f"skipped: {sentence}")
+    if skipped:
+        raise typer.Exit(EXIT_SOME_SKIPPED)
+
+
+def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from padinv.cli.main import printable
+
+    models = document["models"]
+    comparison = document.get("comparison", {})
+    table = Table(title=None)
+    table.add_column("")
+    for model in models:
+        table.add_column(Text(printable(model["name"])), justify="right")
+    if comparison:
+        table.add_column("difference", justify="right")
+        table.add_column("ratio", justify="right")
+    for metric in metrics.found:
+        arrow = "↓" if metric.better == "lower" else "↑"
+        cells = [interval(model["metrics"][metric.name]) for model in models]
+        if comparison:
+            entry = comparison.get(metric.name)
+            cells += [interval(entry["difference"], sign=True), interval(entry["ratio"])] if entry else ["–", "–"]
+        table.add_row(f"{metric.label} {arrow}", *cells)
+    times = [f"{1000 * model['seconds_per_image']:.1f} ms" for model in models]
+    table.add_row("time an image", *times, *([""] * (2 if comparison else 0)))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a pipe or file has no width to wrap at
+        console.width = console.measure(table, options=console.options.update(width=1000)).maximum
+    console.print(table)
+    lines = [f"mean [95 % bootstrap interval], {models[0]['pictures']} pictures"]
+    lines += [f"not measured: {name}: {reason}" for name, reason in metrics.missing.items()]
+    for result in results:
+        kept = f" ({result.resumed} of them measured before)" if result.resumed else ""
+        lines.append(f"{result.csv}: {len(result.names)} pictures{kept}, {result.conditions['model']['backend']}")
+    if "file" in document:
+        lines.append(document["file"])
+    for line in lines:
+        typer.echo(printable(line))
+
+
+def interval(entry: dict[str, Any], sign: bool = False) -> str:
+    """An estimate with its interval, as '0.0312 [0.0305, 0.0320]'."""
+    plus = "+" if sign else ""
+
+    def show(value: float | None) -> str:
+        return "–" if value is None else f"{value:{plus}#.4g}"
+
+    return f"{show(entry['value'])} [{show(entry['low'])}, {show(entry['high'])}]"

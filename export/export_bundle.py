@@ -1,0 +1,295 @@
+"""Writing a model bundle: export, check, compare, and only then put the folder in place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from padinv.export.atomic_folder import check_target, staged_folder
+from padinv.export.parity import (
+    BATCHES,
+    ENGINE,
+    ENGINE_HALF,
+    ONNX,
+    ONNX_HALF,
+    Limits,
+    Reference,
+    Run,
+    compare,
+    make_reference,
+)
+from padinv.export.trt_build import BatchProfile, EngineBuilder, build_engines
+from padinv.runtime.backends import open_session
+from padinv.runtime.backends.onnxruntime_session import OnnxSession, import_onnxruntime
+from padinv.runtime.bundle import Bundle, read_bundle, write_manifest
+from padinv.runtime.errors import BackendError, BundleError, ExportError, InputError, UsageError
+from padinv.runtime.files import write_bytes, write_text
+from padinv.runtime.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from padinv.checkpoints.generator_encoder import Pair
+
+GRAPHS = ("encoder", "generator", "mapping")
+HALF_METHOD = "float16 graphs in onnxruntime on the CPU, which computes most float16 operators in float32"
+MAX_CARD_BYTES = 1 << 20
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What goes into a bundle.
+
+    Attributes:
+        name: for people; None: the run's or the bundle folder's name.
+        half: float16 twins of encoder and generator.
+        compact: float32 graphs that store the raw weights as float16: half the size, and a checkpoint besides. The
+            weights are rounded to float16 first, so that torch and ONNX agree.
+        weights: `weights.safetensors`, generator and encoder in float16, for further training.
+        opset: of the ONNX graphs.
+        card: a model card to take along; None: one is written from what is known.
+        engines: TensorRT engines for this machine, with this batch profile; None: no engines.
+        overwrite: replace an existing bundle.
+    """
+
+    name: str | None = None
+    half: bool = False
+    compact: bool = False
+    weights: bool = False
+    opset: int | None = None
+    card: Path | None = None
+    engines: BatchProfile | None = None
+    overwrite: bool = False
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        return ("fp32", "fp16") if self.half else ("fp32",)
+
+
+@dataclass
+class Result:
+    """A bundle that was written.
+
+    Attributes:
+        bundle: as read back.
+        problem: why it holds no engines although they were asked for.
+    """
+
+    bundle: Bundle = field(repr=False)
+    problem: Exception | None = None
+
+
+def steps(options: Options, of_bundle: bool = False) -> int:
+    """How often an export (`of_bundle`: adding engines to a bundle) calls `step`."""
+    engines = 3 * len(options.precisions) if options.engines else 0
+    return engines + (2 if of_bundle else (6 if options.half else 3) + 2)
+
+
+def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = lambda what: None) -> Result:
+    """Export a generator and its encoder.
+
+    Args:
+        pair: the networks and where they come from.
+        out: the bundle's folder.
+        step: called with a line before each piece of work, `steps(options)` times.
+
+    Raises:
+        ExportError: a graph is not as it must be or does not compute what torch computes; nothing was written.
+        UsageError: `out` is taken. OutputError: it cannot be written. MissingPackageError: onnx is not installed.
+    """
+    import torch
+
+    from padinv.checkpoints import generator_hash, save_model
+    from padinv.export.compact_modules import CompactEncoder, CompactGenerator, CompactMapping, rounded, to_compact_onnx
+    from padinv.export.fp16_reductions import widen_sums
+    from padinv.export.graph_check import audit
+    from padinv.export.model_card import model_card
+    from padinv.export.onnx_export import DEFAULT_OPSET, require_packages, to_onnx
+    from padinv.export.onnx_modules import EncoderGraph, GeneratorGraph, MappingGraph, check_pair, graphs
+    from padinv.export.provenance import provenance
+    from padinv.export.torch_reference import torch_run
+
+    check_pair(pair.generator, pair.encoder)
+    if options.compact:
+        pair = replace(pair, generator=rounded(pair.generator), encoder=rounded(pair.encoder))
+    out = check_target(out, options.overwrite)
+    card = _read_card(options.card)
+    require_packages()
+    import_onnxruntime()
+    spec, opset = pair.generator.spec, options.opset or DEFAULT_OPSET
+    table = graphs(spec)
+    constants = {"w_avg": pair.generator.w_avg.numpy(), "const": pair.generator.const.detach().numpy()}
+    with staged_folder(out, options.overwrite) as folder:
+
+        def write(name: str, module: torch.nn.Module, half: bool) -> None:
+            step(f"exporting the {name}{' in float16' if half else ''}")
+            model = to_onnx(module.eval(), table[name], opset)
+            if half:
+                widen_sums(model)
+            audit(model, table[name], half)
+            write_bytes(folder / (f"{name}.fp16.onnx" if half else f"{name}.onnx"), model.SerializeToString())
+
+        def write_compact(name: str, module: torch.nn.Module) -> None:
+            step(f"exporting the {name}")
+            model = to_compact_onnx(module, table[name], opset)
+            audit(model, table[name], compact=True)
+            write_bytes(folder / f"{name}.onnx", model.SerializeToString())
+
+        if options.compact:
+            write_compact("encoder", CompactEncoder(pair.encoder))
+            write_compact("generator", CompactGenerator(pair.generator))
+            write_compact("mapping", CompactMapping(pair.generator))
+        else:
+            write("encoder", EncoderGraph(pair.encoder), False)
+            write("generator", GeneratorGraph(pair.generator), False)
+            write("mapping", MappingGraph(pair.generator), False)
+        _write_constants(folder / "constants.safetensors", constants)
+        if options.half:
+            write("encoder", EncoderGraph(pair.encoder, torch.float16), True)
+            write("generator", GeneratorGraph(pair.generator, torch.float16), True)
+        if options.weights:
+            save_model(folder / "weights.safetensors", pair.generator, pair.encoder, half=True)
+
+        step("running the networks in torch")
+        expected = make_reference(spec, constants, torch_run(pair.generator, pair.encoder))
+        step("comparing onnxruntime with torch")
+        parity = {
+            "fp32": _parity(compare(expected, _files(folder), GRAPHS, ONNX), "float32 graphs in onnxruntime, CPU", ONNX)
+        }
+        if options.half:
+            step("comparing the float16 graphs")
+            twins = compare(expected, _files(folder, half=True), GRAPHS[:2], ONNX_HALF)
+            parity["fp16"] = _parity(twins, HALF_METHOD, ONNX_HALF)
+        engines, problem = _engines(folder, spec, expected, options, step, options.compact)
+
+        manifest = {
+            "name": options.name or pair.name or out.name,
+            "spec": spec.to_dict(),
+            "encoder": pair.encoder.config.to_dict(),
+            "generator_hash": generator_hash(pair.generator),
+            "precision": list(options.precisions),
+            "compact": options.compact,
+            "opset": opset,
+            "parity": parity,
+            "engines": engines,
+            "provenance": provenance(pair),
+        }
+        write_text(folder / "MODEL_CARD.md", card if card is not None else model_card(manifest))
+        write_manifest(folder, manifest)
+    return Result(read_bundle(out), problem)
+
+
+def add_engines(source: Bundle, out: Path | str, options: Options, step: Step = lambda what: None) -> Result:
+    """Copy a bundle and add engines for this machine's GPU; needs no torch. The engines are compared with onnxruntime.
+
+    Raises:
+        BundleError: `source` is damaged, or lacks the float16 graphs that were asked for.
+        BackendError: TensorRT, CUDA or a GPU is missing; nothing was written.
+        ExportError: an engine is not what it must be; nothing was written.
+    """
+    if options.engines is None:
+        raise UsageError(f"{source.folder} is a bundle already; add engines to it with --trt, or give a run")
+    needs_networks = {
+        "--weights": options.weights,
+        "--compact": options.compact,
+        "--opset": options.opset,
+        "--card": options.card,
+    }
+    for flag, given in needs_networks.items():
+        if given:
+            raise UsageError(f"{flag} needs the networks, and {source.folder} is a bundle; export the run again")
+    if options.half and not source.has("generator.fp16.onnx"):
+        raise BundleError(f"{source.folder} holds no float16 graphs; export the run again with --fp16")
+    EngineBuilder()  # says what is missing before anything is copied
+    with staged_folder(out, options.overwrite) as folder:
+        step("checking the bundle")
+        for name in source.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.path(name), folder / name)
+        step("running the networks in onnxruntime")
+        expected = make_reference(source.spec, source.constants(), _sessions(source))
+        compact = source.manifest.get("compact") is True
+        engines, problem = _engines(folder, source.spec, expected, options, step, compact)
+        if problem is not None:
+            raise problem
+        manifest = {key: value for key, value in source.manifest.items() if key not in ("files", "format")}
+        manifest["engines"] = {**source.manifest.get("engines", {}), **engines}
+        manifest["name"] = options.name or manifest["name"]
+        write_manifest(folder, manifest)
+    return Result(read_bundle(out))
+
+
+def _engines(
+    folder: Path, spec: ModelSpec, expected: Reference, options: Options, step: Step, compact: bool
+) -> tuple[dict[str, Any], Exception | None]:
+    """Build engines into the folder; what prevents them is returned, because the graphs are good without them."""
+    if options.engines is None:
+        return {}, None
+
+    def check(precision: str, plans: dict[str, bytes]) -> dict[str, Any]:
+        from padinv.runtime.backends.tensorrt_session import TrtSession
+
+        sessions = {graph: TrtSession(plan, f"the engine of the {graph}") for graph, plan in plans.items()}
+        try:
+            limits = ENGINE_HALF if precision == "fp16" else ENGINE
+            return compare(expected, lambda graph, feeds: sessions[graph].run(feeds), GRAPHS[:2], limits)
+        finally:
+            for session in sessions.values():
+                session.close()
+
+    try:
+        return build_engines(folder, spec, options.precisions, options.engines, check, step, compact), None
+    except (BackendError, ExportError) as error:
+        return {}, error
+
+
+def _files(folder: Path, half: bool = False) -> Run:
+    """Graphs lying in a folder, in onnxruntime on the CPU."""
+    opened: dict[str, OnnxSession] = {}
+
+    def run(graph: str, feeds: Any) -> dict[str, np.ndarray]:
+        if graph not in opened:
+            path = folder / (f"{graph}.fp16.onnx" if half else f"{graph}.onnx")
+            opened.clear()  # one at a time: a large encoder takes gigabytes
+            opened[graph] = OnnxSession(path.read_bytes(), path, "cpu", None)
+        return opened[graph].run(feeds)
+
+    return run
+
+
+def _sessions(bundle: Bundle) -> Run:
+    """Graphs of a bundle, in onnxruntime on the CPU."""
+    opened: dict[str, Any] = {}
+
+    def run(graph: str, feeds: Any) -> dict[str, np.ndarray]:
+        if graph not in opened:
+            opened[graph] = open_session(bundle, graph, "cpu")
+        return opened[graph].run(feeds)
+
+    return run
+
+
+def _parity(differences: dict[str, Any], method: str, limits: Limits) -> dict[str, Any]:
+    return {"method": method, "tolerance": limits.largest, "batches": list(BATCHES), **differences}
+
+
+def _write_constants(path: Path, constants: dict[str, np.ndarray]) -> None:
+    from safetensors.numpy import save
+
+    write_bytes(path, save({name: np.ascontiguousarray(array, np.float32) for name, array in constants.items()}))
+
+
+def _read_card(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise InputError(f"{path} is larger than a model card can be, so nothing was exported")
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the model card {path} cannot be read ({error}), so nothing was exported") from error

@@ -1,0 +1,1 @@
+"""Untrusted checkpoint files read without running their code."""

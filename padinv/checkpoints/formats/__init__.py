@@ -1,0 +1,1 @@
+"""The checkpoint formats that padinv reads: one module per format."""

@@ -1,0 +1,237 @@
+"""One step of encoder training, and the state that a step changes (paper section 3.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from padinv.data import to_float
+from padinv.losses.adversarial import discriminator_loss, encoder_adversarial_loss, gradient_penalty, lazy_weight
+from padinv.losses.objective import Objective, loss_image
+from padinv.models.discriminator import Discriminator
+from padinv.models.encoder import Encoder
+from padinv.models.generator import Generator
+from padinv.runtime.errors import MismatchError, PadInvError, UsageError
+from padinv.training.encoder.config import TrainConfig
+
+EMA_RAMP = 10  # early averages are short: decay (1 + n) / (10 + n) after n steps, until the configured one
+
+
+class DivergenceError(PadInvError):
+    """A loss or gradient became infinite or not a number."""
+
+
+def warmed_average(decay: float) -> Any:
+    """Exponential moving average for `AveragedModel`, with a decay that rises to `decay`."""
+
+    def update(average: list[Tensor], current: list[Tensor], seen: Tensor | int) -> None:
+        n = int(seen)
+        if average[0].is_floating_point():
+            torch._foreach_lerp_(average, current, 1 - min(decay, (1 + n) / (EMA_RAMP + n)))
+        else:
+            torch._foreach_copy_(average, current)
+
+    return torch.no_grad()(update)
+
+
+class EncoderTrainer:
+    """Encoder, discriminator, their optimisers and the weight average.
+
+    Args:
+        config: the settings.
+        generator: the generator to invert; frozen here.
+        objective: the losses.
+        accelerator: of HF accelerate: device, precision, processes.
+        discriminator: trained along where `adv` has a weight.
+
+    Raises:
+        UsageError: `adv` has a weight and there is no discriminator.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        generator: Generator,
+        objective: Objective,
+        accelerator: Accelerator,
+        discriminator: Discriminator | None = None,
+    ) -> None:
+        if config.adv > 0 and discriminator is None:
+            raise UsageError("the term 'adv' has a weight, but there is no discriminator")
+        self.config = config
+        self.accelerator = accelerator
+        self.step_count = 0
+        device = accelerator.device
+        torch.manual_seed(config.seed)
+        self.generator = generator.to(device).eval().requires_grad_(False)
+        self.objective = objective.to(device)
+
+        encoder = Encoder.from_generator(generator, config.encoder).to(device).train()
+        if device.type == "cpu":
+            # Measured on faces64: SqueezeNet's max-pooling takes a third of the time, 64-channel convolutions gain too;
+            # the generator loses by it.
+            encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if accelerator.num_processes > 1 and device.type == "cuda":
+            encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+        self.raw_encoder: Encoder = encoder
+        self.average: AveragedModel | None = None
+        if config.ema > 0:
+            self.average = AveragedModel(encoder, multi_avg_fn=warmed_average(config.ema), use_buffers=True)
+            self.average.eval().requires_grad_(False)
+        optimizer = torch.optim.Adam(encoder.parameters(), lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
+        self.encoder, self.optimizer = accelerator.prepare(encoder, optimizer)
+
+        self.raw_discriminator = discriminator if config.adv > 0 else None
+        if self.raw_discriminator is not None:
+            self.raw_discriminator = self.raw_discriminator.to(device).train().requires_grad_(True)
+            # Lazy regularisation changes Adam's time scale (Karras et al. 2020, appendix B).
+            shrink = config.r1_interval / (config.r1_interval + 1) if config.r1_interval > 1 else 1.0
+            optimizer_d = torch.optim.Adam(
+                self.raw_discriminator.parameters(),
+                lr=config.lr_d * shrink,
+                betas=(0.9**shrink, 0.99**shrink),
+                fused=True,
+            )
+            self.discriminator, self.optimizer_d = accelerator.prepare(self.raw_discriminator, optimizer_d)
+
+    # -- measures ---------------------------------------------------------------------------------------------------
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of one step over all processes."""
+        return self.config.batch * self.accelerator.num_processes
+
+    @property
+    def images_seen(self) -> int:
+        """Training images so far, over all processes."""
+        return self.step_count * self.images_per_step
+
+    @property
+    def evaluated_encoder(self) -> Encoder:
+        """The encoder to evaluate and export: the weight average where there is one."""
+        encoder = self.raw_encoder if self.average is None else self.average.module
+        assert isinstance(encoder, Encoder)
+        return encoder
+
+    # -- steps ------------------------------------------------------------------------------------------------------
+
+    def step(self, images: Tensor) -> dict[str, float]:
+        """One step on this process's batch of uint8 images [N, 3, S, S].
+
+        Returns:
+            the unweighted terms by name, averaged over processes, with 'total' and 'lr', and 'd' and 'r1' where a
+            discriminator takes part.
+
+        Raises:
+            DivergenceError: a term, or the gradient, is not finite; the caller should keep its last checkpoint.
+        """
+        config = self.config
+        rate = config.rate_at(self.images_seen)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        real = to_float(images, self.accelerator.device)
+        with self.accelerator.autocast():
+            wp, const, rings = self.encoder(real)
+            fake = loss_image(self.generator.synthesis(wp, const, rings), real.shape[-1]).float()
+            adversarial = None
+            if self.raw_discriminator is not None:
+                self.raw_discriminator.requires_grad_(False)
+                # The bare module: DDP has nothing to synchronise while the discriminator is frozen.
+                logits = Discriminator.forward(self.raw_discriminator, fake)
+                self.raw_discriminator.requires_grad_(True)
+                adversarial = encoder_adversarial_loss(logits, config.adv_form)
+            terms = self.objective.terms(fake, real, wp, self.raw_encoder.w_avg, adversarial)
+        total = self.objective.total(terms)
+        values = self._agreed({**terms, "total": total})
+        self._check(values)
+        self.accelerator.backward(total)
+        if config.clip > 0:
+            norm = self.accelerator.clip_grad_norm_(self.encoder.parameters(), config.clip)
+            if self.accelerator.scaler is None:  # a scaler skips such steps itself
+                self._check({"norm": float(norm)}, "the gradient's")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.raw_discriminator is not None:
+            values |= self._discriminator_step(real, fake.detach())
+        if self.average is not None:
+            self.average.update_parameters(self.raw_encoder)
+        self.step_count += 1
+        return {**values, "lr": rate}
+
+    def _discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, float]:
+        config = self.config
+        assert self.raw_discriminator is not None
+        with self.accelerator.autocast():
+            loss = discriminator_loss(self.discriminator(real), self.discriminator(fake), config.adv_form)
+        report = {"d": loss}
+        weight = lazy_weight(self.step_count, config.r1_gamma, config.r1_interval)
+        if weight > 0:
+            bare = self.raw_discriminator
+            report["r1"] = gradient_penalty(lambda x: Discriminator.forward(bare, x), real)
+            loss = loss + weight * report["r1"]
+        values = self._agreed(report)
+        self._check(values)
+        self.accelerator.backward(loss)
+        self.optimizer_d.step()
+        self.optimizer_d.zero_grad()
+        return values
+
+    def _agreed(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
+        """The terms as numbers, the same in every process."""
+        stacked = torch.stack([value.detach().float() for value in terms.values()])
+        if self.accelerator.num_processes > 1:
+            stacked = self.accelerator.reduce(stacked, "mean")
+        return dict(zip(terms, stacked.tolist(), strict=True))
+
+    def _check(self, values: Mapping[str, float], what: str = "the loss term") -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise DivergenceError(
+                    f"{what} {name!r} became {value} after {self.images_seen} images, so the training stopped "
+                    "and kept its last checkpoint; begin anew with a lower --lr or with --mixed-precision no"
+                )
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a step changes, for `load_state_dict`. Tensors stay where they are."""
+        state: dict[str, Any] = {
+            "step": self.step_count,
+            "encoder": self.raw_encoder.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+        }
+        if scaler := self.accelerator.scaler:
+            state["scaler"] = scaler.state_dict()
+        if self.raw_discriminator is not None:
+            state["discriminator"] = self.raw_discriminator.state_dict()
+            state["optimizer_d"] = self.optimizer_d.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`.
+
+        Raises:
+            MismatchError: the state belongs to another configuration.
+        """
+        try:
+            self.raw_encoder.load_state_dict(state["encoder"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            if self.raw_discriminator is not None:
+                self.raw_discriminator.load_state_dict(state["discriminator"])
+                self.optimizer_d.load_state_dict(state["optimizer_d"])
+            self.step_count = int(state["step"])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise MismatchError(f"the checkpoint does not fit this training ({reason})") from error

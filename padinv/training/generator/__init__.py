@@ -1,0 +1,1 @@
+"""Training of a small StyleGAN2 generator."""

@@ -1,0 +1,67 @@
+"""Metrics to JSONL and TensorBoard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+
+from padinv.training.run_folder import RunFolder
+
+
+class MetricLog:
+    """Averages loss terms between two records, and writes both forms of log; a context manager.
+
+    Args:
+        folder: the run's.
+        images: training images so far; what TensorBoard holds beyond is hidden.
+    """
+
+    def __init__(self, folder: RunFolder, images: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder = folder
+        self.writer = SummaryWriter(str(folder.tensorboard), purge_step=images + 1, flush_secs=30)
+        self.sums: dict[str, tuple[float, int]] = {}
+        self.since = time.monotonic()
+        self.images = images
+
+    def __enter__(self) -> MetricLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.writer.close()
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Take in the terms of one step; some, like 'r1', do not come at every step."""
+        for name, value in values.items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + value, count + 1)
+
+    def write_losses(self, images: int) -> None:
+        """Write the averages since the last record, and the speed."""
+        now = time.monotonic()
+        means = {name: total / count for name, (total, count) in self.sums.items()}
+        means["images_per_s"] = (images - self.images) / max(now - self.since, 1e-9)
+        self._write("train", images, means)
+        self.sums, self.since, self.images = {}, now, images
+
+    def write_figures(self, images: int, figures: Mapping[str, float]) -> None:
+        """Write an evaluation."""
+        if figures:
+            self._write("val", images, figures)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens inside does not count as training time."""
+        began = time.monotonic()
+        yield
+        self.since += time.monotonic() - began
+
+    def _write(self, kind: str, images: int, values: Mapping[str, float]) -> None:
+        self.folder.append_metrics(
+            {"kind": kind, "images": images, **{k: float(f"{v:.6g}") for k, v in values.items()}}
+        )
+        for name, value in values.items():
+            self.writer.add_scalar(f"{kind}/{name}", value, images)

@@ -1,0 +1,1 @@
+"""Faces brought to the position that a model expects, and back into their photographs."""

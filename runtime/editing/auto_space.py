@@ -1,0 +1,163 @@
+"""Which space carries an edit: how much of a change each makes on other faces, and how much it disturbs around.
+
+The paper (section 4.4, Table 3) leaves the choice of the space to the user. Here the pair decides. On the face that a
+direction was made from almost any direction does well, so both spaces are tried on faces that the generator draws, and
+compared there with the pair's change, carried over as a picture (`Change`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from padinv.runtime.editing.direction import Direction
+from padinv.runtime.editing.operations import Space, apply, difference
+from padinv.runtime.editing.pair_change import Change, changed_region
+from padinv.runtime.inversion import Inversion
+from padinv.runtime.model import DEFAULT_BATCH, Model
+
+CANDIDATES: tuple[Space, ...] = ("padding", "latent")
+FACES = 12  # with 32 of them the choice is right as often, with 4 a little less
+TRUNCATION = 0.7  # faces as they are, and none of the odd ones
+STEPS = FACES * (2 + len(CANDIDATES))  # pictures that are generated
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one space's direction does to other faces, relative to the squared change that the pair shows on them.
+
+    Attributes:
+        reproduced: 1 minus the squared error left inside the changed region; 1 is all of it, 0 is none, below 0 is
+            worse than no edit.
+        disturbed: squared difference outside the region; 0 is none.
+    """
+
+    reproduced: float
+    disturbed: float
+
+    @property
+    def error(self) -> float:
+        """Error inside and drift outside together; that of no edit is 1."""
+        return 1 - self.reproduced + self.disturbed
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Both spaces' scores, the changed fraction of the picture, and whether the change was read as a displacement."""
+
+    scores: dict[str, Score]
+    changed: float
+    moved: bool = False
+
+    @property
+    def space(self) -> str:
+        """The space with the smaller error."""
+        return min(self.scores, key=lambda space: self.scores[space].error)
+
+    @property
+    def helps(self) -> bool:
+        """Whether the better space's edit is nearer to the edited pictures than no edit."""
+        return self.scores[self.space].error < 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        scores = {space: asdict(score) for space, score in self.scores.items()}
+        return {
+            "space": self.space,
+            "scores": scores,
+            "helps": self.helps,
+            "changed": self.changed,
+            "moved": self.moved,
+        }
+
+    def sentence(self) -> str:
+        """For people: both scores and the choice."""
+        parts = [
+            f"{space} reproduces {score.reproduced:.0%} of the change and disturbs {score.disturbed:.0%} around it"
+            for space, score in self.scores.items()
+        ]
+        doubt = "" if self.helps else ", though leaving a face alone is nearer to its edited picture than either"
+        return f"on other faces, {'; '.join(parts)}; chosen: {self.space}{doubt}"
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces to try directions on.
+
+    Attributes:
+        pictures: float32 [N, 3, S, S] in [-1, 1], S = spec.image_size.
+        inversion: their inversions.
+        reconstructed: what the generator makes of these, as `pictures`.
+    """
+
+    pictures: np.ndarray
+    inversion: Inversion
+    reconstructed: np.ndarray
+
+    @classmethod
+    def generated(
+        cls,
+        model: Model,
+        count: int = FACES,
+        batch_size: int = DEFAULT_BATCH,
+        tick: Callable[[int], None] | None = None,
+    ) -> Faces:
+        """The generator's own: seeds 0 to `count` - 1, inverted by the encoder. `tick` hears of pictures made."""
+        pictures = _pictures(model, model.sample(range(count), TRUNCATION), batch_size, tick)
+        inversion = model.encode(pictures, batch_size)
+        return cls(pictures, inversion, _pictures(model, inversion, batch_size, tick))
+
+
+def weigh(
+    model: Model,
+    a: Inversion,
+    edited: Inversion,
+    a_picture: np.ndarray,
+    edited_picture: np.ndarray,
+    mask: np.ndarray | None = None,
+    direction: Direction | None = None,
+    faces: Faces | None = None,
+    batch_size: int = DEFAULT_BATCH,
+    tick: Callable[[int], None] | None = None,
+) -> Evidence:
+    """Score both spaces on a pair.
+
+    Args:
+        a, edited: inversions of A and A', one image each.
+        a_picture, edited_picture: float [3, S, S] in [-1, 1], S = spec.image_size: the pictures themselves, or their
+            reconstructions where those are all there is.
+        mask: see `changed_region`; also limits where disturbance is looked for.
+        direction: from A to A'; None: their difference.
+        faces: to try it on; None: `Faces.generated`.
+        batch_size: images that go through a network at once.
+        tick: called with a number of pictures as they are made, `STEPS` in all where `faces` is None.
+
+    Raises:
+        InputError: A and A' do not differ.
+    """
+    direction = difference(a, edited) if direction is None else direction
+    region = changed_region(a_picture, edited_picture, mask)
+    outside = (1 - region) if mask is None else (1 - region) * (mask > 0)
+    faces = Faces.generated(model, batch_size=batch_size, tick=tick) if faces is None else faces
+    change = Change.between(a_picture, edited_picture, region)
+    wanted = change.on(faces.pictures) - faces.pictures
+    whole = max(float((region * np.square(wanted)).sum()), 1e-12)
+    scores: dict[str, Score] = {}
+    for space in CANDIDATES:
+        made = _pictures(model, apply(faces.inversion, direction, space), batch_size, tick) - faces.reconstructed
+        left = float((region * np.square(made - wanted)).sum()) / whole
+        scores[space] = Score(1 - left, float((outside * np.square(made)).sum()) / whole)
+    return Evidence(scores, float(region.mean()), change.displacement is not None)
+
+
+def _pictures(model: Model, inversion: Inversion, batch_size: int, tick: Callable[[int], None] | None) -> np.ndarray:
+    """`generate_for_encoder`, telling of every batch."""
+    parts = []
+    for start in range(0, len(inversion), batch_size):
+        parts.append(model.generate_for_encoder(inversion[start : start + batch_size], batch_size))
+        if tick is not None:
+            tick(len(parts[-1]))
+    return np.concatenate(parts)

@@ -1,0 +1,36 @@
+"""PNG files that say how they were made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from padinv.runtime.files import atomic_path
+from padinv.runtime.images.preparing import array_to_image
+
+_KEY = "padinv"  # of the PNG text chunk that says how a picture was made
+
+
+def save_png(path: Path, pixels: np.ndarray, note: dict[str, Any], profile: bytes | None = None) -> None:
+    """Write uint8 RGB [H, W, 3] as PNG, with a text chunk that says how it was made, and an ICC profile if given."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text(_KEY, json.dumps(note, sort_keys=True))
+    with atomic_path(path) as temporary:
+        array_to_image(pixels).save(temporary, format="PNG", pnginfo=info, icc_profile=profile)
+
+
+def png_note(path: Path) -> dict[str, Any] | None:
+    """How a picture of `save_png` was made; None for any other file."""
+    from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=(PngImagePlugin.PngImageFile.format,)) as image:
+            note = json.loads(str(image.info[_KEY]))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, KeyError, ValueError):
+        return None
+    return note if isinstance(note, dict) else None

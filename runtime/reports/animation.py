@@ -1,0 +1,33 @@
+"""Strips and animations of a sequence of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from padinv.runtime.files import atomic_path
+
+
+def strip(frames: np.ndarray) -> np.ndarray:
+    """uint8 RGB frames [N, H, W, 3] -> one picture [H, N W + gaps, 3], left to right."""
+    n, h, w, _ = frames.shape
+    result = np.full((h, n * w + (n - 1) * 2, 3), 255, np.uint8)
+    for i, frame in enumerate(frames):
+        result[:, i * (w + 2) : i * (w + 2) + w] = frame
+    return result
+
+
+def save_animation(path: Path | str, frames: np.ndarray, milliseconds: int = 120) -> None:
+    """Write uint8 RGB frames [N, H, W, 3] as an endless WebP that runs there and back.
+
+    Raises:
+        OutputError: not writable.
+    """
+    order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+    images = [Image.fromarray(np.ascontiguousarray(frames[i])) for i in order]
+    with atomic_path(path) as temporary:
+        images[0].save(
+            temporary, "WEBP", save_all=True, append_images=images[1:], duration=milliseconds, loop=0, quality=90
+        )
