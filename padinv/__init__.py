@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
+from importlib.machinery import ModuleSpec as ImportSpec
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -22,6 +26,32 @@ __all__ = ["ModelSpec", "__version__", "load_discriminator", "load_encoder", "lo
 if TYPE_CHECKING:
     from padinv.checkpoints import load_discriminator, load_encoder, load_generator
     from padinv.runtime.spec import ModelSpec
+
+
+class _Clone:
+    """Finds `padinv.cli`, `padinv.export` and `padinv.runtime` beside this folder, where a clone keeps them.
+
+    Python that is started in a clone finds this folder before any installed padinv, and an installed one keeps the
+    three inside. Only these names are looked up, so `tests`, `docs` and the like do not become part of the package.
+    """
+
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    names = ("padinv.cli", "padinv.export", "padinv.runtime")
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ImportSpec | None:
+        return PathFinder.find_spec(name, [cls.root]) if name in cls.names else None
+
+    @classmethod
+    def is_here(cls) -> bool:
+        """Whether this folder lies in a clone; in an installed package it lies in `site-packages`."""
+        return all(os.path.isfile(os.path.join(cls.root, *parts)) for parts in _CLONE_FILES)
+
+
+_CLONE_FILES = (("pyproject.toml",), ("runtime", "__init__.py"))
+if __name__ == "padinv" and _Clone.is_here():
+    # In front, so that this clone's siblings win over those of another padinv that is installed.
+    sys.meta_path.insert(0, _Clone)
 
 
 def __getattr__(name: str) -> Any:

@@ -12,13 +12,12 @@ import numpy as np
 from padinv.runtime.backends import Session, open_session
 from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.errors import BundleError, MismatchError, UsageError
-from padinv.runtime.images import average_pool, to_float, to_uint8
+from padinv.runtime.images import array_to_image, average_pool, prepare, to_float, to_uint8, turn_upright
 from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.spec import ModelSpec, ring_length
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
 
 DEFAULT_BATCH = 16
 
@@ -124,8 +123,6 @@ class Model:
         Raises:
             MismatchError: an array of another dtype or layout.
         """
-        from padinv.runtime.images import array_to_image, prepare, turn_upright
-
         if isinstance(images, np.ndarray):
             array = images[None] if images.ndim == 3 else images
             if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:

@@ -121,7 +121,7 @@ def command(
 ) -> None:
     """Train an encoder for a frozen generator.
 
-    The same command goes on with an existing run. On many GPUs: accelerate launch -m padinv.cli.main train ...
+    The same command goes on with an existing run. On many GPUs: accelerate launch -m padinv train ...
     """
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.main import EXIT_INTERRUPTED

@@ -23,7 +23,17 @@ from padinv.runtime.batch.find_inputs import Found
 from padinv.runtime.batch.results_log import Journal
 from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.files import atomic_path
-from padinv.runtime.images import FITS, Prepared, array_to_image, metrics, read_image, read_prepared, to_float, to_uint8
+from padinv.runtime.images import (
+    FITS,
+    Prepared,
+    array_to_image,
+    average_pool,
+    metrics,
+    read_image,
+    read_prepared,
+    to_float,
+    to_uint8,
+)
 from padinv.runtime.model import DEFAULT_BATCH, Model
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
@@ -234,7 +244,7 @@ def _run(
     inversion.items = [{"source": job.task.found.name, **job.prepared.item()} for job in batch]
     y = model.generate_float(inversion, options.batch_size)
     seconds = (time.perf_counter() - started) / len(batch)
-    figures = _figures(x, metrics.average_pool(y, model.spec.image_size))
+    figures = _figures(x, average_pool(y, model.spec.image_size))
     pictures = to_uint8(y)
 
     def write(i: int) -> dict[str, Any]:

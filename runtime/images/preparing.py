@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from padinv.runtime.errors import MismatchError, UsageError
 from padinv.runtime.images.reading import BACKGROUND, read_image, to_rgb
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 
 FITS = ("crop", "pad")
 
