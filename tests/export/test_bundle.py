@@ -15,7 +15,7 @@ from tiny_training import small_widths
 
 from padinv.checkpoints import save_encoder
 from padinv.checkpoints.generator_encoder import Pair, read_run
-from padinv.export import bundle as export_bundle_module
+from padinv.export import export_bundle as export_bundle_module
 from padinv.export.atomic_folder import check_target, staged_folder
 from padinv.export.export_bundle import Options, add_engines, export_bundle
 from padinv.export.inference_modules import LeanConv
