@@ -2,12 +2,11 @@
 
     python benchmarks/edits_table3.py [--model BUNDLE] [--faces ../shared/faces/val.zip]
 
-One pair (A, painted A) an attribute; its n_p (padding) and n_s (latents) are added to 50 other faces. MSE_p and MSE_s
+One pair (A, painted A) per attribute; its n_p (padding) and n_s (latents) are added to 50 other faces. MSE_p and MSE_s
 are the mean squared differences, on [-1, 1], between the edited and the unedited reconstruction outside the edited
-region: what an edit disturbs. The factor is MSE_s : MSE_p, so that 5:1 means that the latents disturb five times as
-much and padding carries the attribute (the paper's table is read in this order, in which its conclusion follows from
-its numbers). The same factor inside the region says how strongly each space edits at all. The columns of ten pairs are
-means, since one pair may be lucky.
+region. The factor is MSE_p : MSE_s as in the paper: 5:1 means that the padding moves five times as much as the latents
+do. A larger number means more movement, not more error. "factor inside" is the same ratio inside the edited region. The
+columns of ten pairs are means over pairs, because a single pair may be an exception.
 """
 
 from __future__ import annotations
@@ -50,11 +49,11 @@ def measure(model: Model, faces: Faces, attribute: str, pair: int, targets: int)
     return result
 
 
-def factor(s: float, p: float) -> str:
-    """MSE_s : MSE_p, the smaller of them 1."""
+def factor(p: float, s: float) -> str:
+    """MSE_p : MSE_s, scaled so that the smaller of them is 1."""
     if min(s, p) <= 0:
-        return "1:1" if s == p else ("∞:1" if s > p else "1:∞")
-    return f"{s / p:.2f}:1" if s > p else f"1:{p / s:.2f}"
+        return "1:1" if s == p else ("∞:1" if p > s else "1:∞")
+    return f"{p / s:.2f}:1" if p > s else f"1:{s / p:.2f}"
 
 
 def main() -> None:
@@ -70,22 +69,22 @@ def main() -> None:
         every = [measure(model, faces, attribute, pair, given.targets) for pair in range(given.pairs)]
         one = every[0]
         mean = {key: float(np.mean([entry[key] for entry in every])) for key in one}
-        carried = "padding" if mean["out_p"] < mean["out_s"] else "latents"
+        moves = "padding" if mean["out_p"] > mean["out_s"] else "latents"
         rows.append(
             [
                 attribute,
                 "spatial" if attribute in SPATIAL else "style",
-                one["out_p"], one["out_s"], factor(one["out_s"], one["out_p"]),
-                mean["out_p"], mean["out_s"], factor(mean["out_s"], mean["out_p"]),
-                factor(mean["in_s"], mean["in_p"]),
-                carried,
+                one["out_p"], one["out_s"], factor(one["out_p"], one["out_s"]),
+                mean["out_p"], mean["out_s"], factor(mean["out_p"], mean["out_s"]),
+                factor(mean["in_p"], mean["in_s"]),
+                moves,
                 PAPER[attribute],
             ]
         )  # fmt: skip
-        results.append({"attribute": attribute, "one pair": one, "mean": mean, "disturbs less": carried})
+        results.append({"attribute": attribute, "one pair": one, "mean": mean, "moves more": moves})
     head = [
         "attribute", "kind", "MSE_p", "MSE_s", "factor", "MSE_p, ten pairs", "MSE_s, ten pairs", "factor, ten pairs",
-        "factor inside", "disturbs less", "paper's factor",
+        "factor inside", "moves more", "paper's factor",
     ]  # fmt: skip
     print(table(head, rows))
     if given.json:

@@ -36,15 +36,18 @@ def command(
             metavar="A B", help="Two pictures or inversion files; with --from-average any number of ends."
         ),
     ],
-    space: Annotated[edit.Space, typer.Option("--space", help="What moves; the other space stays.")] = edit.Space.both,
+    space: Annotated[
+        edit.Space | None,
+        typer.Option("--space", help="What moves; the other space stays. Default: both; with --from-average: padding."),
+    ] = None,
     steps: Annotated[int, typer.Option("--steps", min=2, max=1000, help="Pictures, both ends included.")] = 9,
     from_average: Annotated[
         bool, typer.Option("--from-average", help="Start at the generator's average image (Fig. 5 of the paper).")
     ] = False,
     fixed: Annotated[
         Fixed | None,
-        typer.Option("--fixed", help="Whose values the other space keeps: of the first end, or of the second where the "
-                     "average image is the first."),
+        typer.Option("--fixed", help="Which end supplies the space that does not move (default: first; with "
+                     "--from-average that is the average image)."),
     ] = None,
     milliseconds: Annotated[
         int, typer.Option("--milliseconds", min=10, max=10_000, help="Time of a step in the animation.")
@@ -87,8 +90,10 @@ def command(
         sources = [find_source(path) for path in paths]
     setup = common.Setup(model, backend.value, precision.value, threads, align.value, landmarks, face, fit.value)
     reader = setup.reader()
-    still = (fixed or (Fixed.second if from_average else Fixed.first)).value
-    settings = {"steps": steps, "space": space.value, "fixed": still, "milliseconds": milliseconds}
+    # Fig. 5 of the paper goes from the average image in the padding space, with the latents at w_avg.
+    moving = space or (edit.Space.padding if from_average else edit.Space.both)
+    still = (fixed or Fixed.first).value
+    settings = {"steps": steps, "space": moving.value, "fixed": still, "milliseconds": milliseconds}
     lines = _Lines(reader, out, settings, frames, save_inversions, batch, overwrite)
     started = time.perf_counter()
     lines.run([(None, source) for source in sources] if from_average else [(sources[0], sources[1])], problems)

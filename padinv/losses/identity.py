@@ -1,4 +1,4 @@
-"""Identity loss (paper eq. 6): 1 - cosine of two embeddings of a frozen face-recognition network."""
+"""Identity loss (paper section 3.4, eq. 3): 1 - cosine of two embeddings of a frozen face-recognition network."""
 
 from __future__ import annotations
 

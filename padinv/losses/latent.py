@@ -1,4 +1,4 @@
-"""Latent regularisation (paper section 3.3): keeps codes near the centre of W, where editing works."""
+"""Latent regularisation (paper section 3.4, eq. 5): keeps codes near the centre of W, where editing works."""
 
 from __future__ import annotations
 

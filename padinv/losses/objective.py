@@ -1,4 +1,4 @@
-"""The encoder's objective: the five terms of the paper's eq. 5 with their weights."""
+"""The encoder's objective: the five terms of the paper's eq. 6 (section 3.4) with their weights."""
 
 from __future__ import annotations
 

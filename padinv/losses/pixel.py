@@ -1,4 +1,4 @@
-"""Pixel loss (paper eq. 5, first term)."""
+"""Pixel loss (paper section 3.4, eq. 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The PadInv encoder: an image to latent codes, constant input and padding rings (paper section 3.2)."""
+"""The PadInv encoder: an image to latent codes, constant input and padding rings (paper section 3.3)."""
 
 from __future__ import annotations
 

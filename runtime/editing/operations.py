@@ -48,10 +48,11 @@ def style_mixing(a: Inversion, b: Inversion, first_layer: int | None = None) -> 
     """What the paper compares blending with: B with the later latents of A (pSp, Richardson et al. 2021).
 
     Args:
-        first_layer: the first latent code taken from A; None takes 4/9 of the codes, pSp's 8 of 18.
+        first_layer: the first latent code taken from A; None takes the last 11 of the paper's 18 codes, scaled
+            to this generator: from index round(7 L / 18) on.
     """
     count = b.wp.shape[1]
-    start = round(count * 8 / 18) if first_layer is None else first_layer
+    start = round(count * 7 / 18) if first_layer is None else first_layer
     if not 0 <= start < count:
         raise UsageError(f"layer {start} does not exist; this generator has the layers 0-{count - 1}")
     return blend(a, b, layers=range(start, count))

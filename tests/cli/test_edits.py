@@ -241,7 +241,7 @@ def test_interpolate(edit, pictures, tmp_path, tiny_bundle):
 
 def test_interpolate_from_the_average_image(edit, pictures, tmp_path, tiny_bundle):
     out = tmp_path / "out"
-    result = edit("interpolate", "--from-average", pictures, "--steps", 3, "--space", "padding", "--out", out, "--json")
+    result = edit("interpolate", "--from-average", pictures, "--steps", 3, "--out", out, "--json")
     assert result.code == 0, result.err
     assert [r["name"] for r in json.loads(result.out)["results"]] == [
         "average--a.png", "average--b.jpg", "sub/average--c.png"
@@ -249,8 +249,20 @@ def test_interpolate_from_the_average_image(edit, pictures, tmp_path, tiny_bundl
     model = Model.load(tiny_bundle, "cpu", 1)
     start = editing.average(model.spec, model.constants(), model.generator_hash)
     b = model.invert([Image.open(pictures / "b.jpg")])
-    expected = model.generate(editing.interpolate(start, b, 3, "padding", "second"))
-    np.testing.assert_array_equal(pixels(out / "average--b.jpg.png")[:, :16], expected[0])
+    # Fig. 5 of the paper: the padding moves, and the latents stay at w_avg.
+    arrays = {"wp": np.repeat(start.wp, 3, axis=0)}
+    for name, end in b.arrays().items():
+        if name != "wp":
+            first = start.arrays()[name]
+            arrays[name] = np.concatenate([first, (first + end) / 2, end])
+    expected = model.generate(Inversion.from_arrays(arrays, model.generator_hash))
+    strip = pixels(out / "average--b.jpg.png").astype(int)
+    for i, start_x in enumerate((0, strip.shape[1] - 16)):
+        assert np.abs(strip[:, start_x : start_x + 16] - expected[2 * i]).max() <= 1
+    fixed = ("--fixed", "second", "--out", tmp_path / "second")
+    edit("interpolate", "--from-average", pictures / "b.jpg", "--steps", 3, *fixed)
+    of_picture = model.generate(editing.interpolate(start, b, 3, "padding", "second"))
+    np.testing.assert_array_equal(pixels(tmp_path / "second" / "average--b.jpg.png")[:, :16], of_picture[0])
     (pictures / "bad.png").write_text("hello")
     assert edit("interpolate", "--from-average", pictures, "--out", tmp_path / "o2", "--steps", 2).code == 3
     assert "give two pictures, not 1" in one_sentence(edit("interpolate", pictures / "a.png"), 2)

@@ -68,12 +68,18 @@ def test_one_goes_with_many_on_either_side():
 
 def test_style_mixing_takes_the_later_latents():
     a, b = random_inversion(1, 1), random_inversion(1, 2)
-    start = round(SPEC.num_layers * 8 / 18)
+    start = round(SPEC.num_layers * 7 / 18)
     result = editing.style_mixing(a, b)
     np.testing.assert_array_equal(result.wp[:, :start], b.wp[:, :start])
     np.testing.assert_allclose(result.wp[:, start:], a.wp[:, start:], atol=1e-6)
     with pytest.raises(UsageError, match=f"has the layers 0-{SPEC.num_layers - 1}"):
         editing.style_mixing(a, b, SPEC.num_layers)
+
+
+def test_style_mixing_takes_the_last_11_of_the_papers_18_codes():
+    a = Inversion(np.ones((1, 18, 4)), np.zeros((1, 2, 4, 4)), {})
+    b = Inversion(np.zeros((1, 18, 4)), np.zeros((1, 2, 4, 4)), {})
+    assert editing.style_mixing(a, b).wp[0, :, 0].tolist() == [0] * 7 + [1] * 11
 
 
 @pytest.mark.parametrize("space", editing.SPACES)

@@ -1,4 +1,4 @@
-"""One step of encoder training, and the state that a step changes (paper section 3.3)."""
+"""One step of encoder training, and the state that a step changes (paper section 3.4)."""
 
 from __future__ import annotations
 
