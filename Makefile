@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-.PHONY: demo test lint clean
+.PHONY: demo test structure clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/padinv demo --out padinv-out/demo
@@ -18,11 +18,15 @@ test: $(VENV)/.installed-test
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p padinv
 	$(BIN)/pytest --numprocesses 2
 
+# Numbers about the code itself; the result is kept in benchmarks/results/.
+structure: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/structure.py --write benchmarks/results/structure.md
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# Editable, because Python started in this folder finds ./padinv first and its three siblings only through the finder
-# that an editable install leaves. mypy does not know such finders: it reads a copy laid out as installed.
+# Editable, so that the command and `import padinv` from other folders follow the sources. mypy does not know the import
+# hook of an editable install: it reads a copy laid out as installed.
 $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[cpu]'
 	touch $@
