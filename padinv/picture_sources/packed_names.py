@@ -1,0 +1,130 @@
+"""Millions of names in little memory: one block of bytes and where each name begins, in sorted order.
+
+A list of three million `str` takes about 300 MB; the same names take 90 MB here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+BLOCK = 1 << 16  # names handled at a time by the vectorised parts
+KEY_BYTES = 8  # of a name, compared at a time
+
+
+class PackedNames:
+    """Names as UTF-8 bytes; `append` all of them, then `sort`, then read by rank.
+
+    Example:
+        >>> names = PackedNames()
+        >>> for name in (b"b.png", b"a.png"):
+        ...     names.append(name)
+        >>> _ = names.sort()
+        >>> names[0]
+        b'a.png'
+    """
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._starts: list[np.ndarray] = []
+        self._pending: list[int] = []
+        self._table: np.ndarray | None = None  # [count + 1]: where each name begins, in the order of arrival
+        self._order: np.ndarray | None = None  # [count]: rank -> arrival; None where they arrived sorted
+        self._sorted = self._distinct = True
+        self._last = b""
+        self._count = 0
+
+    def append(self, name: bytes) -> None:
+        """Take in one more name."""
+        self._pending.append(len(self._bytes))
+        self._bytes += name
+        self._distinct = self._distinct and (name > self._last or not self._count)
+        self._sorted = self._sorted and name >= self._last
+        self._last = name
+        self._count += 1
+        if len(self._pending) >= BLOCK:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._starts.append(np.array(self._pending, dtype=np.int64))
+        self._pending = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    def sort(self) -> np.ndarray | None:
+        """Put the names into byte order (which is the order of their code points).
+
+        Returns:
+            rank -> arrival as int64 [count], for what else was gathered beside the names; None where nothing moved.
+        """
+        self._flush()
+        table = np.concatenate([*self._starts, np.array([len(self._bytes)], dtype=np.int64)])
+        self._starts = []
+        self._table = table.astype(np.uint32) if len(self._bytes) < 1 << 32 else table
+        if not self._sorted:
+            self._order = self._ranks()
+        return self._order
+
+    def _ranks(self) -> np.ndarray:
+        """Stable sort by eight bytes at a time, the last ones first."""
+        assert self._table is not None
+        starts, stops = self._table[:-1].astype(np.int64), self._table[1:].astype(np.int64)
+        order = np.arange(len(self), dtype=np.int64)
+        longest = int((stops - starts).max(initial=0))
+        # A shorter name comes before a longer one that begins with it: equal keys are told apart by the lengths.
+        order = order[np.argsort((stops - starts)[order], kind="stable")]
+        for offset in range((longest - 1) // KEY_BYTES * KEY_BYTES, -1, -KEY_BYTES):
+            keys = self._keys(starts, stops, offset)
+            if keys.min() != keys.max():
+                order = order[np.argsort(keys[order], kind="stable")]
+        return order
+
+    def _keys(self, starts: np.ndarray, stops: np.ndarray, offset: int) -> np.ndarray:
+        """Bytes [offset, offset + 8) of every name as one big-endian number; missing bytes are zero."""
+        data = np.frombuffer(self._bytes, np.uint8)
+        keys = np.empty(len(starts), np.uint64)
+        for begin in range(0, len(starts), BLOCK):
+            part = slice(begin, begin + BLOCK)
+            places = starts[part, None] + (offset + np.arange(KEY_BYTES))
+            inside = places < stops[part, None]
+            picked = np.where(inside, data[np.minimum(places, len(data) - 1)], 0).astype(np.uint8)
+            keys[part] = np.ascontiguousarray(picked).view(">u8")[:, 0]
+        return keys
+
+    def drop_repeated(self) -> np.ndarray | None:
+        """Keep the last of each group of equal names, after `sort`.
+
+        Returns:
+            the ranks that are kept, as int64; None where no name is repeated.
+        """
+        if self._distinct:
+            return None
+        repeated = [k for k in range(len(self) - 1) if self[k] == self[k + 1]]
+        if not repeated:
+            return None
+        kept = np.delete(np.arange(len(self), dtype=np.int64), repeated)
+        order = np.arange(len(self), dtype=np.int64) if self._order is None else self._order
+        self._order = order[kept]
+        self._count = len(kept)
+        return kept
+
+    def __getitem__(self, rank: int) -> bytes:
+        assert self._table is not None, "sort() comes before reading"
+        if not 0 <= rank < self._count:
+            raise IndexError(rank)
+        arrival = rank if self._order is None else int(self._order[rank])
+        return bytes(self._bytes[int(self._table[arrival]) : int(self._table[arrival + 1])])
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self[rank] for rank in range(self._count))
+
+    def digest(self) -> str:
+        """SHA-256 of the names in order with zero bytes between them, as hex."""
+        result = hashlib.sha256()
+        for begin in range(0, self._count, BLOCK):
+            block = b"\0".join(self[rank] for rank in range(begin, min(begin + BLOCK, self._count)))
+            result.update(block if begin == 0 else b"\0" + block)
+        return result.hexdigest()
