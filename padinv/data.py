@@ -1,8 +1,8 @@
-"""Training pictures: a folder or a ZIP archive, in an order that depends on the seed and the step alone."""
+"""Training pictures from any source, in an order that depends on the seed and the step alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from padinv.picture_sources import PictureSource
 from padinv.runtime.errors import InputError
-from padinv.runtime.images.image_folder import PictureSource
 
 CACHE_BYTES = 2 << 30  # pictures that fit are decoded once and kept in memory
 
@@ -50,7 +50,7 @@ class Pictures(Dataset):
         self.size = size
         self.bad: list[str] = []
         self.cache: Tensor | None = None
-        self.kept = list(range(len(source)))
+        self.kept: Sequence[int] = range(len(source))
         if len(source) * 3 * size * size <= cache_bytes:
             self._fill(advance)
 
@@ -68,7 +68,7 @@ class Pictures(Dataset):
             if advance is not None and index % 256 == 255:
                 advance(index + 1)
         if not kept:
-            raise InputError(f"none of the {len(self.source)} pictures in {self.source.path} can be read")
+            raise self._nothing()
         self.kept = kept
         self.cache = cache[: len(kept)]
 
@@ -85,7 +85,12 @@ class Pictures(Dataset):
             except InputError as error:
                 if str(error) not in self.bad:
                     self.bad.append(str(error))
-        raise InputError(f"none of the {len(self.source)} pictures in {self.source.path} can be read")
+        raise self._nothing()
+
+    def _nothing(self) -> InputError:
+        """What to say when not one picture can be read: the first reasons tell what is wrong with all of them."""
+        reasons = "; ".join(self.bad[:3]) + ("; ..." if len(self.bad) > 3 else "")
+        return InputError(f"none of the {len(self.source):,} pictures in {self.source.path} can be read: {reasons}")
 
     def __getitems__(self, items: list[tuple[int, bool]]) -> Batch:
         """A batch; each item is an index and whether to mirror."""
@@ -115,7 +120,7 @@ class StepBatches:
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         if epoch not in self._epochs:
             rng = np.random.default_rng([self.seed, epoch])
-            order = rng.permutation(self.count)
+            order = rng.permutation(self.count).astype(np.uint32)  # half the memory: there are never 4 billion pictures
             mirror = rng.random(self.count) < 0.5 if self.flips else np.zeros(self.count, bool)
             self._epochs = {e: v for e, v in self._epochs.items() if e == epoch - 1} | {epoch: (order, mirror)}
         return self._epochs[epoch]

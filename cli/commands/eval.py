@@ -73,13 +73,13 @@ def command(
     from padinv.evaluation.metrics import open_metrics
     from padinv.evaluation.models import open_subject
     from padinv.evaluation.results import report, write_comparison
+    from padinv.picture_sources import open_pictures
     from padinv.runtime.errors import MismatchError, OutputError
-    from padinv.runtime.images.image_folder import PictureSource
 
     weights = _weights(lpips_weights or [])
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out")
-    source = PictureSource(data)
+    source = open_pictures(data)
     paths = [subject] if vs is None else [subject, vs]
     subjects = [open_subject(path, backend.value, threads, precision.value) for path in paths]
     sizes = [one.spec.image_size for one in subjects]

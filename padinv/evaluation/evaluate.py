@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ from padinv.evaluation.metrics import Metric, Metrics
 from padinv.evaluation.models import Subject
 from padinv.evaluation.partial import Partial
 from padinv.evaluation.results import FORMAT, SECONDS, Measured, identity_hash, read_back, safe_name, write
+from padinv.picture_sources import PictureSource
 from padinv.runtime.errors import InputError, MismatchError
 from padinv.runtime.images import to_float
-from padinv.runtime.images.image_folder import PictureSource
 
 
 def conditions_of(
@@ -26,7 +26,7 @@ def conditions_of(
         "format": FORMAT,
         "padinv": __version__,
         "model": {"name": subject.name, **subject.identity},
-        "data": {"name": source.path.name, "pictures": source.content_hash(), "limit": limit},
+        "data": {"name": source.title, "pictures": source.fingerprint() + source.contents(), "limit": limit},
         "size": subject.spec.image_size,
         "batch": batch,
         "metrics": {metric.name: metric.weights for metric in metrics.found},
@@ -59,7 +59,8 @@ def measure(
     """
     conditions = conditions_of(subject, source, metrics, limit, batch)
     key = identity_hash(conditions)
-    stem = f"eval-{safe_name(subject.name)}-on-{safe_name(source.path.stem)}-{safe_name(subject.backend)}-{key}"
+    names = (subject.name, "on", PurePosixPath(source.title).stem, subject.backend)
+    stem = f"eval-{'-'.join(map(safe_name, names))}-{key}"
     order = [*(metric.name for metric in metrics.found), SECONDS]
     indices = range(len(source) if limit is None else min(limit, len(source)))
     if not fresh and (done := read_back(out / stem, conditions, order)) is not None:
@@ -69,7 +70,7 @@ def measure(
     partial = Partial(out / f".padinv-eval-{key}.jsonl", set(order), fresh)
     try:
         resumed = len(partial.records)
-        todo = [k for k in indices if source.names[k] not in partial.records]
+        todo = [k for k in indices if source.name(k) not in partial.records]
         advance(len(indices) - len(todo))
         skipped: list[str] = []
         warm = False
@@ -79,7 +80,7 @@ def measure(
                 warm = True
             partial.add(_score(subject, metrics.found, names, x))
             advance(len(names))
-        kept = [source.names[k] for k in indices if source.names[k] in partial.records]
+        kept = [source.name(k) for k in indices if source.name(k) in partial.records]
         if not kept:
             raise InputError(f"none of the pictures in {source.path} can be read, so nothing was measured")
     finally:
@@ -104,7 +105,7 @@ def _batches(
             skipped.append(str(error))
             advance(1)
             continue
-        names.append(source.names[index])
+        names.append(source.name(index))
         if len(names) == batch:
             yield names, to_float(np.stack(pixels))
             names, pixels = [], []

@@ -12,7 +12,8 @@ from padinv.picture_sources.packed_names import PackedNames
 from padinv.picture_sources.rules import is_contact_sheet, is_hidden, is_output_folder, is_picture_name
 from padinv.picture_sources.source import PictureSource, printable
 from padinv.runtime.errors import InputError
-from padinv.runtime.images import MAX_FILE_BYTES, SUFFIXES, prepare, read_image
+from padinv.runtime.images import SUFFIXES, prepare, read_image
+from padinv.runtime.images.reading import MAX_FILE_BYTES
 
 
 class FolderSource(PictureSource):

@@ -50,7 +50,9 @@ def open_pictures(place: Path | str) -> PictureSource:
             raise InputError(f"{printable(text)} matches no file")
         missing = [name for name in found if not Path(name).is_file()]
         if missing:
-            raise InputError(f"{printable(missing[0])} does not exist ({len(missing)} of {len(found)} shards are missing)")
+            raise InputError(
+                f"{printable(missing[0])} does not exist ({len(missing)} of {len(found)} shards are missing)"
+            )
         return _open_files(text, [Path(name) for name in found])
     raise InputError(f"{printable(text)} does not exist; name {KINDS}")
 
@@ -93,7 +95,7 @@ def _open_folder(path: Path) -> PictureSource:
 
 
 def _listing(path: Path) -> tuple[list[Path], list[Path], int]:
-    """(parquet or Arrow files, tar files, whether there are pictures) of a folder and, for tables, its `data` folder."""
+    """(parquet or Arrow files, tar files, whether there are pictures) of a folder; tables also of its `data`."""
     tables: list[Path] = []
     shards: list[Path] = []
     for entry in _entries(path):
@@ -129,5 +131,7 @@ def _open_files(name: Path | str, files: list[Path]) -> PictureSource:
     if is_tar(first) or first.name.endswith((".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2")):
         return TarSource(name, files)
     if len(files) > 1:
-        raise InputError(f"{printable(str(name))} names several files that are neither tar nor parquet; name one of them")
+        raise InputError(
+            f"{printable(str(name))} names several files that are neither tar nor parquet; name one of them"
+        )
     return ZipSource(first)

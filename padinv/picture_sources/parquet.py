@@ -111,7 +111,9 @@ class ParquetSource(PictureSource):
             elif types.is_binary(kind) or types.is_large_binary(kind):
                 found[field.name] = False
         if not found:
-            raise InputError(f"{self._files[0]} has no column of encoded pictures (bytes, or a struct of bytes and path)")
+            raise InputError(
+                f"{self._files[0]} has no column of encoded pictures (bytes, or a struct of bytes and path)"
+            )
         for name in ("image", "img", "jpg", "png", "webp", "picture", "bytes"):
             if name in found:
                 return name, found[name]

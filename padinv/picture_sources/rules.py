@@ -6,13 +6,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from padinv.runtime.gather import RESULTS, RESULTS_MARK, SHEET, SHEET_MARK
+from padinv.runtime.batch.find_inputs import RESULTS, RESULTS_MARK, SHEET, SHEET_MARK
 from padinv.runtime.images import SUFFIXES
 
 RUN_FILES = ("config.json", "generator.safetensors")  # beside `samples` they mark the folder of a training
 
 # Folders that programs fill by themselves: macOS, Synology's thumbnails, the trash of Windows and of Linux desktops.
-PROGRAM_FOLDERS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "#recycle", "lost+found"})
+PROGRAM_FOLDERS = frozenset(
+    {"__macosx", "@eadir", "$recycle.bin", "system volume information", "#recycle", "lost+found"}
+)
 
 
 def is_picture_name(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from abc import ABC, abstractmethod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -60,6 +60,11 @@ class PictureSource(ABC):
         Raises:
             InputError: the source can no longer be read.
         """
+
+    @property
+    def title(self) -> str:
+        """A short name, for the names of results."""
+        return PurePosixPath(str(self.path).rstrip("/")).name
 
     def label(self, index: int) -> str:
         """The picture's place, for messages."""

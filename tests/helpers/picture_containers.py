@@ -38,7 +38,9 @@ def write_lmdb(path: Path, pictures: Mapping[str, bytes]) -> Path:
     return path
 
 
-def write_tar_shards(path: Path, pictures: Mapping[str, bytes], shards: int = 3, form: int = tarfile.PAX_FORMAT) -> Path:
+def write_tar_shards(
+    path: Path, pictures: Mapping[str, bytes], shards: int = 3, form: int = tarfile.PAX_FORMAT
+) -> Path:
     """WebDataset: `train-000000.tar`, ..., each picture beside its label."""
     path.mkdir()
     names = list(pictures)
@@ -68,9 +70,9 @@ def write_arrow(path: Path, pictures: Mapping[str, bytes]) -> Path:
     path.mkdir()
     images = [{"bytes": data, "path": name} for name, data in pictures.items()]
     table = pa.table({"image": images})
-    with pa.OSFile(str(path / "data-00000-of-00001.arrow"), "wb") as file:
-        with pa.ipc.new_stream(file, table.schema) as writer:
-            writer.write_table(table, max_chunksize=4)
+    file = str(path / "data-00000-of-00001.arrow")
+    with pa.OSFile(file, "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=4)
     (path / "dataset_info.json").write_text("{}")
     (path / "state.json").write_text("{}")
     return path

@@ -26,9 +26,9 @@ from padinv.losses.identity import IdentityLoss
 from padinv.losses.lpips import LPIPS
 from padinv.models.encoder import EncoderConfig
 from padinv.models.face_recognition import MobileFaceNet, load_face_network
+from padinv.picture_sources import open_pictures
 from padinv.runtime.errors import InputError, MismatchError, UsageError
 from padinv.runtime.images import metrics, to_float
-from padinv.runtime.images.image_folder import PictureSource
 from padinv.runtime.spec import ModelSpec
 
 SPEC = ModelSpec(32, (8, 8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2)
@@ -83,10 +83,10 @@ def counting(bundle: Path) -> Counts:
 
 def test_the_figures_of_a_bundle_are_those_of_its_pictures(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
     subject = open_subject(tiny_bundle, "cpu", 1)
-    source = PictureSource(pictures)
+    source = open_pictures(pictures)
     found = open_metrics(subject.spec, backend="cpu")
     result = measure(subject, source, found, tmp_path / "out", batch=4)
-    assert result.names == source.names
+    assert result.names == [source.name(k) for k in range(len(source))]
     assert result.skipped == []
     x = to_float(np.stack([source.read(k, 16) for k in range(11)]))
     y, _ = subject.reconstruct(x)
@@ -100,7 +100,7 @@ def test_the_figures_of_a_bundle_are_those_of_its_pictures(tiny_bundle: Path, pi
     with open(result.csv, newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["name", "mse", "psnr", "ssim", "seconds"]
-    assert [row[0] for row in rows[1:]] == source.names
+    assert [row[0] for row in rows[1:]] == [source.name(k) for k in range(len(source))]
     assert float(rows[3][1]) == result.columns["mse"][2]
     document = json.loads(result.json.read_text())
     assert document["means"]["mse"] == pytest.approx(result.columns["mse"].mean())
@@ -110,12 +110,12 @@ def test_the_figures_of_a_bundle_are_those_of_its_pictures(tiny_bundle: Path, pi
 def test_values_beyond_the_range_are_clamped(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
     subject = open_subject(tiny_bundle, "cpu", 1)
     subject.reconstruct = lambda x: (np.where(x < 0, -7.0, 7.0).astype(np.float32), 0.01)  # type: ignore[method-assign]
-    result = measure(subject, PictureSource(pictures), open_metrics(subject.spec, backend="cpu"), tmp_path / "out")
+    result = measure(subject, open_pictures(pictures), open_metrics(subject.spec, backend="cpu"), tmp_path / "out")
     assert result.columns["mse"].max() <= 1
 
 
 def test_an_interrupted_measurement_is_gone_on_with(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
-    source, out = PictureSource(pictures), tmp_path / "out"
+    source, out = open_pictures(pictures), tmp_path / "out"
     found = open_metrics(open_subject(tiny_bundle, "cpu").spec, backend="cpu")
     with pytest.raises(KeyboardInterrupt):
         measure(counting(tiny_bundle), source, found, out, batch=2, advance=Stops(6))
@@ -140,23 +140,23 @@ def test_finished_results_are_read_back_and_changed_pictures_measured_anew(tiny_
     for k in range(3):
         (folder / f"{k}.png").write_bytes(picture_bytes(k))
     found = open_metrics(open_subject(tiny_bundle, "cpu").spec, backend="cpu")
-    first = measure(counting(tiny_bundle), PictureSource(folder), found, out)
+    first = measure(counting(tiny_bundle), open_pictures(folder), found, out)
     again = counting(tiny_bundle)
-    second = measure(again, PictureSource(folder), found, out)
+    second = measure(again, open_pictures(folder), found, out)
     assert not hasattr(again, "seen")
     assert second.csv == first.csv
     assert {name: list(column) for name, column in second.columns.items()} == {
         name: list(column) for name, column in first.columns.items()
     }
-    assert measure(again, PictureSource(folder), found, out, fresh=True).resumed == 0
+    assert measure(again, open_pictures(folder), found, out, fresh=True).resumed == 0
     assert again.seen == 6
     (folder / "1.png").write_bytes(picture_bytes(77))
-    third = measure(counting(tiny_bundle), PictureSource(folder), found, out)
+    third = measure(counting(tiny_bundle), open_pictures(folder), found, out)
     assert third.csv != first.csv
     assert third.columns["mse"][1] != first.columns["mse"][1]
     first.csv.write_text("name,mse\n")  # damaged: measured again rather than believed
     (folder / "1.png").write_bytes(picture_bytes(1))
-    assert len(measure(counting(tiny_bundle), PictureSource(folder), found, out).names) == 3
+    assert len(measure(counting(tiny_bundle), open_pictures(folder), found, out).names) == 3
 
 
 @torch.no_grad()
@@ -167,7 +167,7 @@ def test_a_run_is_measured_through_torch(tmp_path: Path, pictures: Path, squeeze
     torch.save(network.state_dict(), tmp_path / "face.pt")
     subject = open_subject(run, "cpu")
     assert subject.backend == "torch-cpu"
-    source = PictureSource(pictures)
+    source = open_pictures(pictures)
     found = open_metrics(subject.spec, {"squeeze": squeeze}, tmp_path / "face.pt", "cpu")
     assert [metric.name for metric in found.found] == ["mse", "psnr", "ssim", "lpips_squeeze", "identity"]
     result = measure(subject, source, found, tmp_path / "out", batch=4)
@@ -218,8 +218,8 @@ def test_models_of_different_size_or_pictures_are_not_compared(
 ) -> None:
     subject = open_subject(tiny_bundle, "cpu", 1)
     found = open_metrics(subject.spec, backend="cpu")
-    one = measure(subject, PictureSource(pictures), found, tmp_path / "a")
-    few = measure(subject, PictureSource(pictures), found, tmp_path / "a", limit=5)
+    one = measure(subject, open_pictures(pictures), found, tmp_path / "a")
+    few = measure(subject, open_pictures(pictures), found, tmp_path / "a", limit=5)
     assert paired(one, few, 200)["mse"].difference.count == 5
     few.conditions["size"] = 99
     with pytest.raises(MismatchError, match=r"16 px and .* at 99"):

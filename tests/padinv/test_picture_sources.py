@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -126,7 +127,14 @@ def test_a_sample_is_spread_over_everything(count: int, wanted: int) -> None:
 
 def test_folders_and_archives_pass_over_what_is_not_a_photograph(tmp_path: Path) -> None:
     good = {"a.png": picture_bytes(0), "deep/er/c.PNG": picture_bytes(1)}
-    noise = ["@eaDir/a.png", ".ipynb_checkpoints/a.png", ".hidden.png", "__MACOSX/._a.png", "$RECYCLE.BIN/x.png", "n.txt"]
+    noise = [
+        "@eaDir/a.png",
+        ".ipynb_checkpoints/a.png",
+        ".hidden.png",
+        "__MACOSX/._a.png",
+        "$RECYCLE.BIN/x.png",
+        "n.txt",
+    ]
     everything = {**good, **dict.fromkeys(noise, picture_bytes(2))}
     for path in (write_folder(tmp_path / "folder", everything), write_zip(tmp_path / "a.zip", everything)):
         source = open_pictures(path)
@@ -159,9 +167,15 @@ def test_a_folder_that_cannot_be_listed_is_a_note(tmp_path: Path) -> None:
 # -- archives ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids="stored deflated bz2 lzma".split()
-)  # fmt: skip
+METHODS = {
+    "stored": zipfile.ZIP_STORED,
+    "deflated": zipfile.ZIP_DEFLATED,
+    "bz2": zipfile.ZIP_BZIP2,
+    "lzma": zipfile.ZIP_LZMA,
+}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
 def test_archives_of_every_method_and_shape_are_read(method: int, tmp_path: Path) -> None:
     names = [f"é{k}.png" if k % 2 else f"plain{k}.png" for k in range(40)]
     random.Random(4).shuffle(names)
@@ -207,22 +221,28 @@ def test_damaged_archives_end_in_a_sentence(tmp_path_factory: pytest.TempPathFac
         for k in range(3):
             archive.writestr(f"{k}.png", picture_bytes(k, 8))
     raw = bytearray(buffer.getvalue())
+    good = [picture_bytes(k, 8) for k in range(3)]
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path_factory.mktemp("zip") / "a.zip"
     path.write_bytes(raw[: data.draw(st.integers(1, len(raw)))] if data.draw(st.booleans()) else raw)
-    try:
+    with contextlib.suppress(InputError):  # any other exception fails the test
         source = open_pictures(path)
         for k in range(len(source)):
-            assert source.data(k)
-    except InputError as error:
-        assert str(error).startswith(str(path)) or " in " in str(error)
+            with contextlib.suppress(InputError):
+                assert source.data(k) in good
 
 
-@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids="ustar gnu pax".split())
+@pytest.mark.parametrize(
+    "form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["ustar", "gnu", "pax"]
+)
 def test_tar_headers_of_every_form_are_read(form: int, tmp_path: Path) -> None:
     long = "d" * 80 + "/" + "x" * 60 + ".png"  # beyond 100 bytes: a prefix, a long-name entry, or a pax record
-    files = {"./b.png": picture_bytes(0), long: picture_bytes(1), "é.png" if form != tarfile.USTAR_FORMAT else "e.png": b"x"}
+    files = {
+        "./b.png": picture_bytes(0),
+        long: picture_bytes(1),
+        "é.png" if form != tarfile.USTAR_FORMAT else "e.png": b"x",
+    }
     with tarfile.open(tmp_path / "a.tar", "w", format=form) as archive:
         folder = tarfile.TarInfo("sub")
         folder.type = tarfile.DIRTYPE
@@ -276,7 +296,9 @@ def test_cut_compressed_and_foreign_archives_end_in_a_sentence(pictures: dict[st
 
 def test_lsun_keys_and_other_keys_are_read(tmp_path: Path) -> None:
     keys = [hashlib.sha1(bytes([k])).hexdigest() for k in range(50)]
-    source = open_pictures(write_lmdb(tmp_path / "church_lmdb", {key: picture_bytes(k, 8) for k, key in enumerate(keys)}))
+    source = open_pictures(
+        write_lmdb(tmp_path / "church_lmdb", {key: picture_bytes(k, 8) for k, key in enumerate(keys)})
+    )
     assert [source.name(k) for k in range(50)] == sorted(keys)
     assert source.data(7) == picture_bytes(keys.index(sorted(keys)[7]), 8)
     other = open_pictures(write_lmdb(tmp_path / "other", {"é 1": picture_bytes(1), "ZZ": picture_bytes(2)}))

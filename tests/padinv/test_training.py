@@ -167,10 +167,11 @@ def test_the_run_folder_holds_what_is_promised(options: RunOptions) -> None:
     generator = load_generator(options.out / "generator.safetensors")
     assert torch.equal(encoder.w_avg, generator.w_avg)
     # The figure in the log is what anyone gets who loads the two files.
-    from padinv.data import Pictures, PictureSource
+    from padinv.data import Pictures
+    from padinv.picture_sources import open_pictures
     from padinv.training.validation import evaluate
 
-    pictures = Pictures(PictureSource(options.data), 32)
+    pictures = Pictures(open_pictures(options.data), 32)
     images = torch.stack([pictures[k] for k in range(5)])
     assert evaluate(encoder, generator, images, None)["mse"] == pytest.approx(records[-1]["mse"], rel=1e-4)
 

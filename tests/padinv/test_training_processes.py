@@ -15,11 +15,12 @@ from tiny_training import SPEC, write_generator, write_pictures
 from torch import Tensor, nn
 
 from padinv.checkpoints import load_generator
-from padinv.data import Pictures, PictureSource, StepBatches, to_float
+from padinv.data import Pictures, StepBatches, to_float
 from padinv.losses.adversarial import discriminator_loss, gradient_penalty
 from padinv.losses.latent import latent_norm
 from padinv.losses.pixel import pixel_loss
 from padinv.models.encoder import Encoder, EncoderConfig
+from padinv.picture_sources import open_pictures
 from padinv.training.generator.discriminator_init import discriminator_for
 
 BATCH, PROCESSES, SEED = 4, 2, 7
@@ -82,7 +83,7 @@ def by_hand(runs: Path) -> tuple[Encoder, list[tuple[Tensor, Tensor, Tensor]]]:
     generator = load_generator(runs / "g.safetensors").requires_grad_(False)
     torch.manual_seed(SEED)
     encoder = Encoder.from_generator(generator, EncoderConfig("fast")).train()
-    pictures = Pictures(PictureSource(runs / "data.zip"), 32)
+    pictures = Pictures(open_pictures(runs / "data.zip"), 32)
     seen, passes = [], []
     for rank in range(PROCESSES):
         items = StepBatches(len(pictures), BATCH, SEED, flips=True, rank=rank, world=PROCESSES).at(0)

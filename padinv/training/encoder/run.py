@@ -20,13 +20,14 @@ from torch import Tensor
 from padinv import __version__
 from padinv.checkpoints import generator_hash, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints.native import save_encoder, save_generator
-from padinv.data import CACHE_BYTES, Pictures, PictureSource, StepBatches, batches
+from padinv.data import CACHE_BYTES, Pictures, StepBatches, batches
 from padinv.losses.identity import IdentityLoss
 from padinv.losses.lpips import LPIPS
 from padinv.losses.objective import Objective
 from padinv.models.discriminator import Discriminator
 from padinv.models.face_recognition import load_face_network
 from padinv.models.generator import Generator
+from padinv.picture_sources import open_pictures
 from padinv.runtime.errors import MismatchError, UsageError
 from padinv.training.encoder.config import TrainConfig
 from padinv.training.encoder.trainer import DivergenceError, EncoderTrainer
@@ -60,9 +61,9 @@ class RunOptions:
     """
 
     generator: Path
-    data: Path
+    data: Path | str
     out: Path
-    val: Path | None = None
+    val: Path | str | None = None
     lpips_weights: Path | None = None
     face_weights: Path | None = None
     init: Path | None = None
@@ -155,8 +156,8 @@ class Training:
                 self.reporter.message(f"{options.generator} holds no discriminator; a fresh one is trained along")
             torch.manual_seed(config.seed)
             self.discriminator = discriminator_for(spec, own)
-        self.source = PictureSource(options.data)
-        self.val_source = PictureSource(options.val) if options.val else None
+        self.source = open_pictures(options.data)
+        self.val_source = open_pictures(options.val) if options.val else None
         self.trainer = EncoderTrainer(config, self.generator, objective, self.accelerator, self.discriminator)
         self.folder = RunFolder(options.out)
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from padinv import __version__
 from padinv.checkpoints import load_generator, save_generator
 from padinv.checkpoints.compact_bundle import is_bundle
-from padinv.data import Pictures, PictureSource, to_image
+from padinv.data import Pictures, to_image
 from padinv.models.discriminator import Discriminator
+from padinv.picture_sources import PictureSource, open_pictures
 from padinv.runtime.errors import InputError, MismatchError
 from padinv.runtime.files import atomic_path
 from padinv.training.encoder.run import Outcome, crossed
@@ -44,7 +45,7 @@ class GeneratorRunOptions:
         device: where to train.
     """
 
-    data: Path
+    data: Path | str
     out: Path
     init: Path | None = None
     features: Path | None = None
@@ -82,7 +83,7 @@ class GeneratorTraining:
     def __init__(self, config: GanConfig, options: GeneratorRunOptions, reporter: Reporter | None = None) -> None:
         self.config, self.options = config, options
         self.reporter: Reporter = reporter or Silent()
-        self.source = PictureSource(options.data)
+        self.source = open_pictures(options.data)
         self.folder = RunFolder(options.out)
 
     @property
