@@ -59,8 +59,8 @@ def measure(
     """
     conditions = conditions_of(subject, source, metrics, limit, batch)
     key = identity_hash(conditions)
-    names = (subject.name, "on", PurePosixPath(source.title).stem, subject.backend)
-    stem = f"eval-{'-'.join(map(safe_name, names))}-{key}"
+    parts = (subject.name, "on", PurePosixPath(source.title).stem, subject.backend)
+    stem = f"eval-{'-'.join(map(safe_name, parts))}-{key}"
     order = [*(metric.name for metric in metrics.found), SECONDS]
     indices = range(len(source) if limit is None else min(limit, len(source)))
     if not fresh and (done := read_back(out / stem, conditions, order)) is not None:

@@ -30,7 +30,7 @@ class FolderSource(PictureSource):
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = self._root = Path(path)
         self.notes: list[str] = []
         names = PackedNames()
         for name in self._walk():
@@ -43,10 +43,11 @@ class FolderSource(PictureSource):
 
     def _walk(self) -> Iterator[str]:
         seen: set[tuple[int, int]] = set()
-        pending, linked = [""], []
+        pending: list[str] = [""]
+        linked: list[str] = []
         while pending or linked:
             below = pending.pop() if pending else linked.pop()
-            folder = self.path / below
+            folder = self._root / below
             try:
                 status = os.stat(folder)
                 if (status.st_dev, status.st_ino) in seen:
@@ -83,13 +84,15 @@ class FolderSource(PictureSource):
 
     def sizes(self) -> np.ndarray:
         try:
-            return np.fromiter((os.stat(self.path / os.fsdecode(n)).st_size for n in self._names), np.uint64, len(self))
+            return np.fromiter(
+                (os.stat(self._root / os.fsdecode(n)).st_size for n in self._names), np.uint64, len(self)
+            )
         except OSError as error:
             raise InputError(f"{self.path} cannot be read: {error.strerror or error}") from error
 
     def data(self, index: int) -> bytes:
         try:
-            with open(self.path / self.name(index), "rb") as file:
+            with open(self._root / self.name(index), "rb") as file:
                 if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                     raise InputError(f"{self.label(index)} is larger than {MAX_FILE_BYTES >> 20} MiB")
                 return file.read()
@@ -97,5 +100,5 @@ class FolderSource(PictureSource):
             raise InputError(f"{self.label(index)} cannot be read: {error.strerror or error}") from error
 
     def read(self, index: int, size: int) -> np.ndarray:
-        image, full = read_image(self.path / self.name(index), enough=3 * size)
+        image, full = read_image(self._root / self.name(index), enough=3 * size)
         return prepare(image, size, "crop", full).pixels

@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -81,7 +81,7 @@ class LmdbSource(PictureSource):
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = self._root = Path(path)
         lmdb = import_lmdb()
         try:
             try:
@@ -116,10 +116,10 @@ class LmdbSource(PictureSource):
         self._sizes = np.array(sizes, np.uint32)
         return keys
 
-    def _entries(self, after: bytes | None) -> Iterator[tuple[bytes, int]]:
+    def _entries(self, after: bytes | None) -> Generator[tuple[bytes, int], None, None]:
         """Keys behind `after` and the sizes of their values, through a map that is closed behind them."""
         shared = _OPEN.get(self._place)
-        env = shared or _open(self.path)
+        env = shared or _open(self._root)
         try:
             with env.begin(buffers=True) as transaction, transaction.cursor() as cursor:
                 found = cursor.first() if after is None else cursor.set_range(after) and cursor.next()
@@ -132,7 +132,7 @@ class LmdbSource(PictureSource):
 
     @property
     def _place(self) -> str:
-        return os.path.realpath(self.path)
+        return os.path.realpath(self._root)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -155,7 +155,7 @@ class LmdbSource(PictureSource):
         lmdb = import_lmdb()
         try:
             if self._place not in _OPEN:
-                _OPEN[self._place] = _open(self.path)
+                _OPEN[self._place] = _open(self._root)
             with _OPEN[self._place].begin(buffers=True) as transaction:
                 value = transaction.get(self._keys[index])
                 if value is not None:

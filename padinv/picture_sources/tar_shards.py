@@ -119,7 +119,11 @@ class TarSource(PictureSource):
                     places.append(number)
         if not len(names):
             raise InputError(f"{path} holds no picture ({', '.join(sorted(SUFFIXES))})")
-        table = [np.array(offsets, np.uint64), np.array(sizes, np.uint64), np.array(places, np.uint32)]
+        table: list[np.ndarray] = [
+            np.array(offsets, np.uint64),
+            np.array(sizes, np.uint64),
+            np.array(places, np.uint32),
+        ]
         order = names.sort()
         if order is not None:
             table = [column[order] for column in table]

@@ -195,7 +195,7 @@ class ZipSource(PictureSource):
             crcs.append(member.crc)
             methods.append(255 if member.flags & 1 else min(member.method, 254))
         # Sizes beyond 32 bits are over the limit for a picture anyway; they stay recognisable as too large.
-        table = [
+        table: list[np.ndarray] = [
             np.array(offsets, np.uint64),
             np.minimum(np.array(packed, np.uint64), 0xFFFFFFFF).astype(np.uint32),
             np.minimum(np.array(sizes, np.uint64), 0xFFFFFFFF).astype(np.uint32),
