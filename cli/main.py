@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "padinv.cli.commands.export",
         "Export a trained model as ONNX graphs, with TensorRT engines on request.",
     ),
+    "serve": ("padinv.cli.commands.serve", "Serve a model over HTTP."),
     "info": ("padinv.cli.commands.info", "Say what a file or folder of padinv is."),
 }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from padinv.runtime.files import atomic_path
+from padinv.runtime.files import write_bytes
 from padinv.runtime.images.preparing import array_to_image
 
 _KEY = "padinv"  # of the PNG text chunk that says how a picture was made
@@ -16,12 +17,18 @@ _KEY = "padinv"  # of the PNG text chunk that says how a picture was made
 
 def save_png(path: Path, pixels: np.ndarray, note: dict[str, Any], profile: bytes | None = None) -> None:
     """Write uint8 RGB [H, W, 3] as PNG, with a text chunk that says how it was made, and an ICC profile if given."""
+    write_bytes(path, png_bytes(pixels, note, profile))
+
+
+def png_bytes(pixels: np.ndarray, note: dict[str, Any], profile: bytes | None = None) -> bytes:
+    """What `save_png` writes."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     info.add_text(_KEY, json.dumps(note, sort_keys=True))
-    with atomic_path(path) as temporary:
-        array_to_image(pixels).save(temporary, format="PNG", pnginfo=info, icc_profile=profile)
+    out = BytesIO()
+    array_to_image(pixels).save(out, format="PNG", pnginfo=info, icc_profile=profile)
+    return out.getvalue()
 
 
 def png_note(path: Path) -> dict[str, Any] | None:
