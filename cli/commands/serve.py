@@ -61,6 +61,7 @@ def command(
     from padinv.cli.server_common import announce_address, open_app, require_server_packages, run_app, served_hosts
 
     require_server_packages("serve", "padinv serve")
+    from padinv import __version__
     from padinv.runtime.model import Model
     from padinv.runtime.server.app import create_app
     from padinv.runtime.server.limits import MIB, Limits
@@ -72,8 +73,11 @@ def command(
     loaded = Model.load(model, backend.value, threads, precision.value)
     hosts = served_hosts(host, allow_host or [])
     app = open_app(
-        lambda: create_app(loaded, limits=limits, token=token or None, hosts=hosts, origins=tuple(allow_origin or ()))
-    )
+        lambda: create_app(
+            loaded, limits=limits, token=token or None, hosts=hosts, origins=tuple(allow_origin or ()),
+            version=__version__,
+        )
+    )  # fmt: skip
     announce = announce_address("serving", host, open_to_all=not token, model=loaded)
     run_app(app, host, port, limits, announce)
     raise typer.Exit(os.EX_OK)

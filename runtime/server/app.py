@@ -12,7 +12,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from padinv import __version__
 from padinv.runtime.errors import BackendError, BundleError, InputError, MismatchError, PadInvError, UsageError
 from padinv.runtime.model import Model
 from padinv.runtime.server import schemas
@@ -61,6 +60,7 @@ def create_app(
     hosts: tuple[str, ...] | None = LOOPBACK_NAMES,
     origins: tuple[str, ...] = (),
     directions: dict[str, Any] | None = None,
+    version: str = "",
 ) -> App:
     """The service for a model, as an ASGI application.
 
@@ -70,6 +70,7 @@ def create_app(
         hosts: names in the Host header that are served; None: any.
         origins: origins whose pages may ask, besides our own.
         directions: name -> Direction, what /v1/edit knows by name.
+        version: of padinv, which the API's description names.
     """
     limits = limits or Limits()
     metrics = Metrics()
@@ -82,7 +83,7 @@ def create_app(
 
     app = FastAPI(
         title="padinv",
-        version=__version__,
+        version=version or "0",
         description="Invert photographs into latent codes and padding, edit them, and generate pictures.",
         docs_url=None,  # FastAPI's own page loads its scripts from another site
         redoc_url=None,
@@ -94,7 +95,7 @@ def create_app(
     metrics.watch(lambda: gate.in_progress, lambda: len(service.queue))
     add_error_answers(app)
     _add_verbs(app, service, metrics, limits)
-    _add_about(app, service, metrics)
+    _add_about(app, service, metrics, version)
     return gate
 
 
@@ -159,7 +160,7 @@ def _add_verbs(app: FastAPI, service: Service, metrics: Metrics, limits: Limits)
         return JSONResponse(made.model_dump(mode="json"))
 
 
-def _add_about(app: FastAPI, service: Service, metrics: Metrics) -> None:
+def _add_about(app: FastAPI, service: Service, metrics: Metrics, version: str) -> None:
     model = service.model
 
     @app.get("/health", summary="Whether the service can work")
@@ -180,7 +181,7 @@ def _add_about(app: FastAPI, service: Service, metrics: Metrics) -> None:
             "padding": list(model.spec.pad_resolutions),
             "template": model.spec.template,
             "directions": sorted(service.directions),
-            "version": __version__,
+            "version": version,
             "detector": service.detector_problem or "ready",
         }
 

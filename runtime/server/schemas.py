@@ -41,35 +41,39 @@ class ReadingOptions(Strict):
     """How a photograph becomes the model's square; the same options as on the command line."""
 
     align: Literal["auto", "always", "never"] = "auto"
-    face: int = Field(1, ge=1, le=1000, description="Which face of a photograph, 1 being the largest.")
+    face: int = Field(default=1, ge=1, le=1000, description="Which face of a photograph, 1 being the largest.")
     fit: Literal["crop", "pad"] = "crop"
 
 
 class PasteOptions(Strict):
     """Whether the answer also holds the whole photograph."""
 
-    paste_back: bool = Field(False, description="Also give the photograph with the result put back in its place.")
-    feather: float = Field(DEFAULT_FEATHER, gt=0, le=0.5, description="Width of the seam in fractions of the side.")
+    paste_back: bool = Field(
+        default=False, description="Also give the photograph with the result put back in its place."
+    )
+    feather: float = Field(
+        default=DEFAULT_FEATHER, gt=0, le=0.5, description="Width of the seam in fractions of the side."
+    )
 
 
 class InvertRequest(ReadingOptions, PasteOptions):
     """A photograph to invert."""
 
     image: FileBytes = Field(description="PNG, JPEG, WebP, BMP or TIFF.")
-    dtype: Literal["float16", "float32"] = Field("float16", description="Number format of the inversion.")
+    dtype: Literal["float16", "float32"] = Field(default="float16", description="Number format of the inversion.")
 
 
 class EditRequest(ReadingOptions, PasteOptions):
     """A photograph, or its inversion, and what to change of it."""
 
     image: FileBytes | None = None
-    inversion: FileBytes | None = Field(None, description="Instead of `image`: the file that /v1/invert gave.")
+    inversion: FileBytes | None = Field(default=None, description="Instead of `image`: the file that /v1/invert gave.")
     directions: dict[str, Strength] = Field(
         default_factory=dict, max_length=32, description="Name of one of the model's directions -> strength."
     )
-    direction: FileBytes | None = Field(None, description="A direction file of padinv, besides the named ones.")
-    strength: Strength = Field(1.0, description="Of the direction file.")
-    space: Literal["auto", "padding", "latent", "both"] = Field("auto", description="Of the direction file.")
+    direction: FileBytes | None = Field(default=None, description="A direction file of padinv, besides the named ones.")
+    strength: Strength = Field(default=1.0, description="Of the direction file.")
+    space: Literal["auto", "padding", "latent", "both"] = Field(default="auto", description="Of the direction file.")
     dtype: Literal["float16", "float32"] = "float16"
 
 
@@ -91,7 +95,7 @@ class GenerateRequest(Strict):
     """Seeds to sample, or an inversion to render."""
 
     seeds: list[Annotated[int, Field(ge=0, lt=1 << 32)]] = Field(default_factory=list)
-    truncation: float = Field(0.7, ge=-2, le=2, allow_inf_nan=False)
+    truncation: float = Field(default=0.7, ge=-2, le=2, allow_inf_nan=False)
     inversion: FileBytes | None = None
 
 
@@ -100,9 +104,9 @@ class Answer(BaseModel):
 
     image: FileBytes = Field(description="PNG of the model's square.")
     inversion: FileBytes = Field(description="A .safetensors file that /v1/edit, /v1/blend and `padinv` take.")
-    photo: FileBytes | None = Field(None, description="PNG of the whole photograph, with paste_back.")
-    metrics: dict[str, float] | None = Field(None, description="MSE, PSNR and SSIM of an inversion.")
-    faces: int | None = Field(None, description="How many faces were found; null where nobody looked.")
+    photo: FileBytes | None = Field(default=None, description="PNG of the whole photograph, with paste_back.")
+    metrics: dict[str, float] | None = Field(default=None, description="MSE, PSNR and SSIM of an inversion.")
+    faces: int | None = Field(default=None, description="How many faces were found; null where nobody looked.")
     notes: list[str] = Field(default_factory=list, description="What the user should know.")
 
 
