@@ -14,14 +14,21 @@ class Backend(str, Enum):
 
     auto = "auto"
     cpu = "cpu"
+    openvino = "openvino"
     cuda = "cuda"
     trt = "trt"
+    ort_trt = "ort-trt"
+    coreml = "coreml"
+    directml = "directml"
+    rocm = "rocm"
 
 
 class Precision(str, Enum):
-    """Which graphs of a bundle run."""
+    """What a model computes in."""
 
     fp32 = "fp32"
+    tf32 = "tf32"
+    bf16 = "bf16"
     fp16 = "fp16"
 
 
@@ -55,14 +62,24 @@ BackendOption = Annotated[
     Backend,
     typer.Option(
         "--backend",
-        help="Where the model runs; auto takes CUDA where it comes up, else the CPU. trt: the bundle's engines.",
+        help="Execution backend. auto: CUDA if available, otherwise the processor. trt: the bundle's TensorRT engines.",
     ),
 ]
 PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="fp16 runs the bundle's half-precision graphs.")
+    Precision,
+    typer.Option(
+        "--precision",
+        help="fp16 runs the bundle's half-precision graphs; bf16 (openvino) and tf32 (cuda) shorten the mantissa.",
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device", metavar="DEVICE", help="Device of the backend: cuda:1, or GPU (openvino). Its first if omitted."
+    ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads; one a physical core if left out.")
+    int | None, typer.Option("--threads", min=1, help="Processor threads; one per physical core if left out.")
 ]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures that go through the model at once.")]
 FitOption = Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padinv.runtime.backends import Session, open_session
+from padinv.runtime.backends import Session, open_session, run_held
 from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.errors import BundleError, MismatchError, UsageError
 from padinv.runtime.images import array_to_image, average_pool, prepare, to_float, to_uint8, turn_upright
@@ -28,13 +28,19 @@ class Model:
     Attributes:
         bundle: where it was loaded from.
         spec: the generator's geometry.
-        backend, threads, precision: as given to `load`.
+        backend, threads, precision, device: as given to `load`.
     """
 
     def __init__(
-        self, bundle: Bundle, backend: str = "auto", threads: int | None = None, precision: str = "fp32"
+        self,
+        bundle: Bundle,
+        backend: str = "auto",
+        threads: int | None = None,
+        precision: str = "fp32",
+        device: str | None = None,
     ) -> None:
         self.bundle = bundle
+        self.device = device
         self.backend = backend
         self.threads = threads
         self.precision = precision
@@ -49,6 +55,7 @@ class Model:
         backend: str = "auto",
         threads: int | None = None,
         precision: str = "fp32",
+        device: str | None = None,
     ) -> Model:
         """Read a bundle; see `padinv.runtime.backends.open_session` for the arguments.
 
@@ -58,7 +65,7 @@ class Model:
         Raises:
             BundleError: `path` is no usable bundle.
         """
-        return cls(read_bundle(path), backend, threads, precision)
+        return cls(read_bundle(path), backend, threads, precision, device)
 
     @property
     def spec(self) -> ModelSpec:
@@ -81,7 +88,7 @@ class Model:
         """
         with self._lock:
             if graph not in self._sessions:
-                session = open_session(self.bundle, graph, self.backend, self.threads, self.precision)
+                session = self._open(graph)
                 latents = tuple(self.spec.latent_shapes)
                 wanted = {
                     "encoder": (("image",), latents),
@@ -98,6 +105,9 @@ class Model:
                         )
                 self._sessions[graph] = session
             return self._sessions[graph]
+
+    def _open(self, graph: str) -> Session:
+        return open_session(self.bundle, graph, self.backend, self.threads, self.precision, device=self.device)
 
     def constants(self) -> dict[str, np.ndarray]:
         """`w_avg` [w_dim] and `const` [C_4, 4, 4] of the generator."""
@@ -145,21 +155,46 @@ class Model:
         Raises:
             MismatchError: another shape. BackendError: the encoder gave numbers that are not finite.
         """
+        self._check_images(x)
+        session = self.session("encoder")
+        parts = [self._inversion(session.run({"image": x[batch]})) for batch in _batches(len(x), batch_size)]
+        return Inversion.concat(parts)
+
+    def reconstruct(self, x: np.ndarray, batch_size: int = DEFAULT_BATCH) -> tuple[Inversion, np.ndarray]:
+        """Encode images and generate them again; latents and rings do not leave the device on the way.
+
+        Args:
+            x: float32 [N, 3, S, S] in [-1, 1], S = spec.image_size.
+
+        Returns:
+            the Inversion, and float32 [N, 3, R, R], nominally in [-1, 1], unclamped.
+
+        Raises:
+            MismatchError: another shape. BackendError: the encoder gave numbers that are not finite.
+        """
+        self._check_images(x)
+        encoder, generator = self.session("encoder"), self.session("generator")
+        inversions, images = [], []
+        for batch in _batches(len(x), batch_size):
+            held = run_held(encoder, {"image": x[batch]})
+            inversions.append(self._inversion({name: held[name].numpy() for name in self.spec.latent_shapes}))
+            images.append(generator.run({name: held[name] for name in self.spec.latent_shapes})["output"])
+        return Inversion.concat(inversions), np.concatenate(images)
+
+    def _check_images(self, x: np.ndarray) -> None:
         size = self.spec.image_size
         if x.ndim != 4 or x.shape[1:] != (3, size, size) or len(x) == 0:
             raise MismatchError(f"the encoder takes [N, 3, {size}, {size}], not {list(x.shape)}")
-        session = self.session("encoder")
-        parts = []
-        for batch in _batches(len(x), batch_size):
-            outputs = session.run({"image": x[batch]})
-            for name, shape in self.spec.latent_shapes.items():
-                if outputs[name].shape[1:] != shape:
-                    raise BundleError(
-                        f"the encoder of {self.bundle.folder} gave {name} {list(outputs[name].shape)}, "
-                        f"not [N, {', '.join(map(str, shape))}]; export it again"
-                    )
-            parts.append(Inversion.from_arrays({n: outputs[n] for n in self.spec.latent_shapes}, self.generator_hash))
-        return Inversion.concat(parts)
+
+    def _inversion(self, outputs: dict[str, np.ndarray]) -> Inversion:
+        """What the encoder gave, once its shapes are known to be right."""
+        for name, shape in self.spec.latent_shapes.items():
+            if outputs[name].shape[1:] != shape:
+                raise BundleError(
+                    f"the encoder of {self.bundle.folder} gave {name} {list(outputs[name].shape)}, "
+                    f"not [N, {', '.join(map(str, shape))}]; export it again"
+                )
+        return Inversion.from_arrays({n: outputs[n] for n in self.spec.latent_shapes}, self.generator_hash)
 
     def generate_float(self, inversion: Inversion, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
         """Inversion -> float32 [N, 3, R, R], nominally in [-1, 1], unclamped.

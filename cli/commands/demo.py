@@ -24,4 +24,6 @@ def command(
     from padinv.runtime.demo_pictures import demo_folder
 
     options = Options(overwrite=overwrite)
-    raise typer.Exit(run([str(demo_folder())], out, options, model, (backend.value, threads, "fp32"), as_json=as_json))
+    raise typer.Exit(
+        run([str(demo_folder())], out, options, model, (backend.value, threads, "fp32", None), as_json=as_json)
+    )

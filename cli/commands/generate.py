@@ -29,6 +29,7 @@ def command(
     batch: opt.BatchOption = 16,
     backend: opt.BackendOption = opt.Backend.auto,
     precision: opt.PrecisionOption = opt.Precision.fp32,
+    device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
@@ -53,7 +54,7 @@ def command(
     chosen = [] if inversions else parse_seeds(seeds if seeds is not None else "0-15")
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, so no pictures can go there; give a folder with --out; nothing was done")
-    loaded = Model.load(model, backend.value, threads, precision.value)
+    loaded = Model.load(model, backend.value, threads, precision.value, device)
     written, kept, problems = 0, 0, []
     with progress_bar("generating", len(inversions or chosen)) as bar:
         loaded.session("generator")

@@ -1,54 +1,83 @@
-"""Backends behind one interface: named arrays in, named arrays out."""
+"""Backends behind one interface: named arrays in, named arrays out. One file per backend in this folder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from importlib import import_module
 
-import numpy as np
-
-from padinv.runtime.backends.onnxruntime_session import OnnxSession
+from padinv.runtime.backends.protocol import PRECISIONS, Backend, Held, Request, Session, run_held
+from padinv.runtime.backends.threads import check_threads, default_threads
 from padinv.runtime.bundle import GRAPHS, Bundle
-from padinv.runtime.errors import BundleError, UsageError
+from padinv.runtime.errors import BackendError, UsageError
 
-BACKENDS = ("auto", "cpu", "cuda", "trt")
-PRECISIONS = ("fp32", "fp16")
+# Name -> module with a `BACKEND`; a module is imported when its backend is asked for.
+_MODULES = {
+    "cpu": "cpu",
+    "openvino": "openvino",
+    "cuda": "cuda",
+    "trt": "trt",
+    "ort-trt": "ort_trt",
+    "coreml": "coreml",
+    "directml": "directml",
+    "rocm": "rocm",
+}
+BACKENDS = ("auto", *_MODULES)
+# What `auto` tries, in this order. The backends that are left out were never run by us, so they must be asked for.
+AUTO_ORDER = ("cuda", "cpu", "openvino")
+
+__all__ = [
+    "AUTO_ORDER",
+    "BACKENDS",
+    "PRECISIONS",
+    "Backend",
+    "Held",
+    "Request",
+    "Session",
+    "check_threads",
+    "default_threads",
+    "get_backend",
+    "installed_backends",
+    "open_session",
+    "run_held",
+]
 
 
-class Session(Protocol):
-    """One graph on one backend. Safe to share between threads.
+def get_backend(name: str) -> Backend:
+    """A backend by name.
 
-    Attributes:
-        inputs, outputs: names of the graph's inputs and outputs, in graph order.
-        backend: 'cpu', 'cuda' or 'trt': what it really runs on.
-        notes: sentences the user should see, e.g. that `auto` fell back to the CPU.
+    Raises:
+        UsageError: an unknown name.
     """
+    if name not in _MODULES:
+        raise UsageError(f"backend must be one of {', '.join(BACKENDS)}, not {name!r}")
+    backend = import_module(f"padinv.runtime.backends.{_MODULES[name]}").BACKEND
+    assert isinstance(backend, Backend)
+    return backend
 
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    backend: str
-    notes: list[str]
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run the graph on float32 arrays; the outputs are float32 whatever the graph's precision.
-
-        Raises:
-            MismatchError: the feeds do not fit the graph. BackendError: the backend failed.
-        """
-        ...
+def installed_backends() -> dict[str, str | None]:
+    """Every backend's name -> why it cannot run here, or None."""
+    return {name: get_backend(name).problem() for name in _MODULES}
 
 
 def open_session(
-    bundle: Bundle, graph: str, backend: str = "auto", threads: int | None = None, precision: str = "fp32"
+    bundle: Bundle,
+    graph: str,
+    backend: str = "auto",
+    threads: int | None = None,
+    precision: str = "fp32",
+    *,
+    device: str | None = None,
 ) -> Session:
     """Load one graph of a bundle.
 
     Args:
         graph: 'encoder', 'generator' or 'mapping'.
-        backend: 'cpu'; 'cuda' (fails where CUDA does not come up); 'trt' (the bundle's `.plan`); 'auto': CUDA where the
-            installed onnxruntime has it and it comes up, else the CPU, with a note.
-        threads: CPU threads of this session; None: one a physical core, OMP_NUM_THREADS at most.
-        precision: 'fp32', or 'fp16' for the half-precision twin of encoder and generator.
+        backend: one of `BACKENDS`. 'auto' takes the first of `AUTO_ORDER` that initializes; when a better one was
+            installed and did not, a note says so. Any other is used as asked, or fails.
+        threads: of the processor; None: `default_threads()`.
+        precision: one of `PRECISIONS`. 'fp16' runs the bundle's half-precision graphs; 'bf16' and 'tf32' compute the
+            float32 graphs with shorter mantissas, where the backend can do that.
+        device: which device, in the backend's own words, e.g. 'cuda:1' or 'GPU'; None: its first.
 
     Raises:
         UsageError, BundleError, BackendError.
@@ -59,13 +88,50 @@ def open_session(
         raise UsageError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
     if precision not in PRECISIONS:
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be at least 1, not {threads}")
-    if backend == "trt" and graph != "mapping":  # the mapping network is tiny and has no engine
-        from padinv.runtime.backends.tensorrt_session import open_trt_session
+    check_threads(threads)
+    request = Request(bundle, graph, precision, threads, device)
+    if backend == "auto":
+        return _open_best(request)
+    chosen = get_backend(backend)
+    if precision not in chosen.precisions:
+        raise UsageError(
+            f"the backend {backend} computes in {', '.join(chosen.precisions)}, not {precision}; "
+            f"{_others(precision, backend)}"
+        )
+    if device is not None and not chosen.devices:
+        raise UsageError(f"the backend {backend} has no devices to choose from; leave --device out")
+    if problem := chosen.problem():
+        raise BackendError(f"the backend {backend} is not available: {problem}; nothing was run")
+    return chosen.open(request)
 
-        return open_trt_session(bundle, graph, precision)
-    name = f"{graph}.fp16.onnx" if precision == "fp16" and graph != "mapping" else f"{graph}.onnx"
-    if precision == "fp16" and not bundle.has(name) and bundle.has(f"{graph}.onnx"):
-        raise BundleError(f"the model bundle {bundle.folder} holds no {name}; export it with: padinv export --fp16")
-    return OnnxSession(bundle.read_bytes(name), bundle.folder / name, "cpu" if backend == "trt" else backend, threads)
+
+def _others(precision: str, backend: str) -> str:
+    names = [name for name in _MODULES if name != backend and precision in get_backend(name).precisions]
+    return f"{precision} is available with: {', '.join(f'--backend {name}' for name in names)}"
+
+
+def _open_best(request: Request) -> Session:
+    notes: list[str] = []
+    reasons: list[str] = []
+    for name in AUTO_ORDER:
+        backend = get_backend(name)
+        if request.precision not in backend.precisions or (request.device is not None and not backend.devices):
+            continue
+        if problem := backend.problem():
+            reasons.append(problem)
+            continue
+        try:
+            session = backend.open(request)
+        except BackendError as error:
+            notes.append(f"the backend {name} was not used: {error}")
+            reasons.append(str(error))
+            continue
+        session.notes[:0] = notes
+        return session
+    if not reasons:
+        raise UsageError(
+            f"auto finds no backend for {request.precision}"
+            + ("" if request.device is None else f" with --device {request.device}")
+            + "; name one with --backend"
+        )
+    raise BackendError(reasons[-1] if len(reasons) == 1 else f"no backend is available: {'; '.join(reasons)}")

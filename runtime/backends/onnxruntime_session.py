@@ -1,77 +1,181 @@
-"""ONNX graphs in onnxruntime, on the CPU or on CUDA."""
+"""ONNX graphs in onnxruntime, on the processor or through one of its execution providers."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from padinv.runtime.errors import BackendError, BundleError, MismatchError
+from padinv.runtime.backends.protocol import Held, HeldOnHost, on_host
+from padinv.runtime.backends.threads import default_threads
+from padinv.runtime.errors import BackendError, BundleError, MismatchError, PadInvError
 
 _INSTALL = "pip install 'padinv[cpu]' (or 'padinv[gpu]' for CUDA; never both)"
 
 
-class OnnxSession:
-    """An ONNX graph in onnxruntime, on the CPU or on CUDA."""
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider of onnxruntime.
 
-    def __init__(self, model: bytes, path: Path, backend: str, threads: int | None) -> None:
-        ort = import_onnxruntime()
+    Attributes:
+        name: onnxruntime's, e.g. 'CUDAExecutionProvider'.
+        options: of the provider.
+        advice: what to do where the provider does not initialize.
+        memory: where outputs may stay, 'cuda' or 'cpu'.
+        device_id: which of several devices.
+        pad_batches: run batches at the next power of two, by repeating the last row. Providers that choose an algorithm
+            for each shape then see few shapes, and a last, smaller batch does not make them choose again.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    advice: str = ""
+    memory: str = "cpu"
+    device_id: int = 0
+    pad_batches: bool = False
+
+
+CPU = Provider("CPUExecutionProvider")
+
+
+class OnnxSession:
+    """An ONNX graph in onnxruntime.
+
+    Args:
+        model: the graph's bytes.
+        path: where they were read, for messages.
+        backend: the name this session reports.
+        threads: of the processor; None: `default_threads()`.
+        provider: what runs the graph; the processor takes what the provider does not implement.
+
+    Raises:
+        BundleError: onnxruntime cannot run the graph. BackendError: the provider did not initialize.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        path: Path,
+        backend: str = "cpu",
+        threads: int | None = None,
+        *,
+        provider: Provider = CPU,
+    ) -> None:
         self.notes: list[str] = []
+        self.backend = backend
         self._path = path
-        self._session, self.backend = self._open(ort, model, backend, threads)
+        self._provider = provider
+        self._ort = import_onnxruntime()
+        self._session = self._create(model, threads)
+        # onnxruntime falls back silently where a driver or library is missing: look at what really initialized.
+        if provider.name not in self._session.get_providers():
+            raise BackendError(f"{backend} did not initialize, so nothing was run; {provider.advice}")
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(value.name for value in self._session.get_outputs())
         kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
         self._kinds = {value.name: kinds.get(value.type, np.float32) for value in self._session.get_inputs()}
 
-    def _open(self, ort: Any, model: bytes, backend: str, threads: int | None) -> tuple[Any, str]:
-        has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
-        if backend == "cuda" and not has_cuda:
-            raise BackendError(
-                "the installed onnxruntime has no CUDA, so nothing was run; take --backend cpu, or: "
-                "pip uninstall onnxruntime && pip install 'padinv[gpu]'"
-            )
-        if backend == "cpu" or not has_cuda:
-            return self._create(ort, model, ["CPUExecutionProvider"], threads), "cpu"
-        session = self._create(ort, model, ["CUDAExecutionProvider", "CPUExecutionProvider"], threads)
-        # onnxruntime falls back silently when the driver or a CUDA library is missing: look at what came up.
-        if "CUDAExecutionProvider" in session.get_providers():
-            return session, "cuda"
-        if backend == "cuda":
-            raise BackendError(
-                "CUDA was asked for but did not come up (driver, CUDA or cuDNN libraries are missing or do not fit the "
-                "installed onnxruntime-gpu), so nothing was run; mend the installation or take --backend cpu"
-            )
-        self.notes.append("CUDA did not come up (driver or libraries missing); running on the CPU instead")
-        return session, "cpu"
-
-    def _create(self, ort: Any, model: bytes, providers: list[str], threads: int | None) -> Any:
+    def _create(self, model: bytes, threads: int | None) -> Any:
+        ort, provider = self._ort, self._provider
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
         options.inter_op_num_threads = 1
         # Encoder and generator alternate: threads of the idle one must not spin on the cores of the busy one.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # fatal only: what matters is raised, and the CLI prints one sentence
+        providers: list[Any] = [CPU.name]
+        if provider.name != CPU.name:
+            providers.insert(0, (provider.name, {name: str(value) for name, value in provider.options.items()}))
         try:
-            return ort.InferenceSession(model, options, providers=providers)
+            # With its own fallback onnxruntime would print to standard output, and run on something else.
+            return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
         except Exception as error:  # onnxruntime raises about ten unrelated types for a graph it cannot load
-            raise BundleError(f"{self._path} is no ONNX graph that onnxruntime can run: {_brief(error)}") from error
+            if provider.name != CPU.name:
+                raise BackendError(
+                    f"{self.backend} did not initialize ({brief(error)}), so nothing was run; {provider.advice}"
+                ) from error
+            raise BundleError(f"{self._path} is no ONNX graph that onnxruntime can run: {brief(error)}") from error
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if set(feeds) != set(self.inputs):
-            raise MismatchError(f"{self._path} takes {', '.join(self.inputs)}, not {', '.join(sorted(feeds))}")
-        ready = {name: np.ascontiguousarray(feeds[name], self._kinds[name]) for name in self.inputs}
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Named arrays, or held outputs, in; float32 arrays out. See `Session.run`."""
+        self._check_names(feeds)
+        if not all(isinstance(value, (np.ndarray, HeldOnHost)) for value in feeds.values()):
+            return {name: held.numpy() for name, held in self.run_held(feeds).items()}
+        feeds = on_host(feeds)
+        ready, rows = {}, _rows(feeds)
+        for name in self.inputs:
+            ready[name] = self._padded(np.ascontiguousarray(feeds[name], self._kinds[name]))
         try:
             values = self._session.run(list(self.outputs), ready)
         except Exception as error:  # as above
-            text = _brief(error)
-            if "nvalid dimensions" in text or "nvalid rank" in text or "INVALID_ARGUMENT" in text:
-                raise MismatchError(f"{self._path} does not take these shapes: {text}") from error
-            raise BackendError(f"{self._path} failed on {self.backend}: {text}; try a smaller --batch") from error
-        return {name: np.asarray(value, np.float32) for name, value in zip(self.outputs, values, strict=True)}
+            raise self._failure(error) from error
+        return {name: np.asarray(value[:rows], np.float32) for name, value in zip(self.outputs, values, strict=True)}
+
+    def run_held(self, feeds: Mapping[str, Any]) -> dict[str, Held]:
+        """Like `run`, but outputs stay in the provider's memory, and inputs may come from there."""
+        self._check_names(feeds)
+        provider, ort = self._provider, self._ort
+        binding, rows = self._session.io_binding(), _rows(feeds)
+        try:
+            for name in self.inputs:
+                value = feeds[name]
+                if isinstance(value, _HeldByOrt):
+                    binding.bind_ortvalue_input(name, value.value)
+                    continue
+                host = value if isinstance(value, np.ndarray) else value.numpy()
+                ready = self._padded(np.ascontiguousarray(host, self._kinds[name]))
+                binding.bind_ortvalue_input(
+                    name, ort.OrtValue.ortvalue_from_numpy(ready, provider.memory, provider.device_id)
+                )
+            for name in self.outputs:
+                binding.bind_output(name, provider.memory, provider.device_id)
+            self._session.run_with_iobinding(binding)
+            values = binding.get_outputs()
+        except PadInvError:
+            raise
+        except Exception as error:  # as above
+            raise self._failure(error) from error
+        return {name: _HeldByOrt(value, rows) for name, value in zip(self.outputs, values, strict=True)}
+
+    def _check_names(self, feeds: Mapping[str, Any]) -> None:
+        if set(feeds) != set(self.inputs):
+            raise MismatchError(f"{self._path} takes {', '.join(self.inputs)}, not {', '.join(sorted(feeds))}")
+
+    def _padded(self, array: np.ndarray) -> np.ndarray:
+        rows = len(array) if array.ndim else 0
+        if not self._provider.pad_batches or rows == 0:
+            return array
+        missing = (1 << (rows - 1).bit_length()) - rows
+        return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
+
+    def _failure(self, error: BaseException) -> PadInvError:
+        text = brief(error)
+        if "nvalid dimensions" in text or "nvalid rank" in text or "INVALID_ARGUMENT" in text:
+            return MismatchError(f"{self._path} does not take these shapes: {text}")
+        return BackendError(f"{self._path} failed on {self.backend}: {text}; try a smaller --batch")
+
+
+@dataclass(frozen=True)
+class _HeldByOrt:
+    """An output in a provider's memory; the first `rows` rows are the result."""
+
+    value: Any
+    rows: int
+
+    def numpy(self) -> np.ndarray:
+        return np.asarray(self.value.numpy()[: self.rows], np.float32)
+
+    def __len__(self) -> int:
+        return self.rows
+
+
+def _rows(feeds: Mapping[str, Any]) -> int:
+    """Rows of a batch; 0 for what is not a batch, which the graph then refuses."""
+    first = next(iter(feeds.values()))
+    return len(first) if getattr(first, "ndim", 1) and hasattr(first, "__len__") else 0
 
 
 def import_onnxruntime() -> Any:
@@ -87,30 +191,24 @@ def import_onnxruntime() -> Any:
             f"running a model needs onnxruntime, which is not installed; install it with: {_INSTALL}"
         ) from error
     except ImportError as error:
-        raise BackendError(f"onnxruntime does not import ({_brief(error)}); reinstall it with: {_INSTALL}") from error
+        raise BackendError(f"onnxruntime does not import ({brief(error)}); reinstall it with: {_INSTALL}") from error
     if not hasattr(onnxruntime, "InferenceSession"):  # what is left when one of the two twins was uninstalled
         raise BackendError(f"onnxruntime is broken (two variants were mixed); uninstall both, then: {_INSTALL}")
     return onnxruntime
 
 
-def default_threads() -> int:
-    """Physical cores this process may use (two logical ones at least), and OMP_NUM_THREADS at most."""
+def provider_problem(name: str, install: str) -> str | None:
+    """Why onnxruntime cannot offer an execution provider; None where the installed variant was built with it."""
     try:
-        usable = os.sched_getaffinity(0)
-    except AttributeError:  # not Linux
-        usable = set(range(os.cpu_count() or 1))
-    cores = set()
-    for cpu in usable:
-        try:
-            cores.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
-        except OSError:
-            cores.add(str(cpu))
-    count = max(len(cores), min(2, len(usable)))
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(count, int(asked)) if asked.isdigit() and int(asked) > 0 else count
+        ort = import_onnxruntime()
+    except BackendError as error:
+        return str(error)
+    if name in ort.get_available_providers():
+        return None
+    return f"the installed onnxruntime was built without {name}; install: {install}"
 
 
-def _brief(error: BaseException) -> str:
+def brief(error: BaseException) -> str:
     """The first line of onnxruntime's message, without its code prefix."""
     text = (str(error).splitlines() or [type(error).__name__])[0]
     return text.split(" : ", 3)[-1].strip()[:240]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from padinv.runtime.backends.protocol import on_host
 from padinv.runtime.bundle import Bundle
 from padinv.runtime.errors import BackendError, BundleError, MismatchError
 
@@ -63,11 +65,14 @@ def import_tensorrt() -> Any:
 class Cuda:
     """The few calls of the CUDA runtime that a session needs; every error becomes a BackendError.
 
+    Args:
+        device: number of the GPU.
+
     Raises:
-        BackendError: `cuda-bindings` is missing, or there is no usable GPU.
+        BackendError: `cuda-bindings` is missing, or there is no usable GPU of that number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: int = 0) -> None:
         try:
             from cuda.bindings import runtime
         except ModuleNotFoundError as error:
@@ -79,8 +84,25 @@ class Cuda:
                 f"cuda-bindings does not load ({_line(error)}); reinstall it with: {_INSTALL}"
             ) from error
         self._runtime = runtime
-        if self._call("cudaGetDeviceCount") < 1:
+        self.device = device
+        count = self._call("cudaGetDeviceCount")
+        if count < 1:
             raise BackendError("TensorRT needs an NVIDIA GPU, and this machine has none")
+        if not 0 <= device < count:
+            raise BackendError(f"this machine has {count} NVIDIA GPU(s), numbered from 0, so there is no GPU {device}")
+
+    @contextmanager
+    def selected(self) -> Iterator[None]:
+        """Make this GPU the calling thread's, and give the thread its own back afterwards."""
+        before = self._call("cudaGetDevice")
+        if before == self.device:
+            yield
+            return
+        self._call("cudaSetDevice", self.device)
+        try:
+            yield
+        finally:
+            self._call("cudaSetDevice", before)
 
     def _call(self, name: str, *args: Any) -> Any:
         runtime = self._runtime
@@ -96,9 +118,8 @@ class Cuda:
         return results[0] if results else None
 
     def arch(self) -> str:
-        """Compute capability of the current GPU, e.g. 'sm90'."""
-        attributes = self._runtime.cudaDeviceAttr
-        device = self._call("cudaGetDevice")
+        """Compute capability of the GPU, e.g. 'sm90'."""
+        attributes, device = self._runtime.cudaDeviceAttr, self.device
         major = self._call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMajor, device)
         minor = self._call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMinor, device)
         return f"sm{major}{minor}"
@@ -181,6 +202,7 @@ class TrtSession:
     Args:
         plan: the serialized engine.
         what: what to call it in messages.
+        device: number of the GPU.
 
     Raises:
         BackendError: TensorRT, CUDA or a GPU is missing, or the engine does not belong to them.
@@ -188,12 +210,17 @@ class TrtSession:
 
     backend = "trt"
 
-    def __init__(self, plan: bytes, what: str) -> None:
-        trt, self._cuda = import_tensorrt(), Cuda()
+    def __init__(self, plan: bytes, what: str, device: int = 0) -> None:
+        trt, self._cuda = import_tensorrt(), Cuda(device)
         self.notes: list[str] = []
         self._what = what
         self._lock = threading.Lock()
         self._logger = make_logger(trt)
+        with self._cuda.selected():
+            self._prepare(trt, plan)
+
+    def _prepare(self, trt: Any, plan: bytes) -> None:
+        what = self._what
         self._runtime, self._engine = deserialize(trt, plan, what, self._logger)
         self._context = self._engine.create_execution_context()
         if self._context is None:
@@ -220,12 +247,13 @@ class TrtSession:
         """Free the device memory; the session is of no use afterwards."""
         self._finalizer()
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Named float32 arrays in and out; see `padinv.runtime.backends.Session`.
 
         Raises:
             MismatchError: the feeds do not fit the engine. BackendError: the GPU failed.
         """
+        feeds = on_host(feeds)
         if set(feeds) != set(self.inputs):
             raise MismatchError(f"{self._what} takes {', '.join(self.inputs)}, not {', '.join(sorted(feeds))}")
         counts = {len(feeds[name]) for name in self.inputs}
@@ -236,7 +264,7 @@ class TrtSession:
                     f"not {list(feeds[name].shape)}"
                 )
         (count,) = counts
-        with self._lock:  # one context, one set of buffers
+        with self._lock, self._cuda.selected():  # one context, one set of buffers
             parts = [self._part(feeds, start) for start in range(0, count, self.largest)]
         return {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in self.outputs}
 
@@ -269,17 +297,18 @@ def _release(cuda: Cuda, buffers: dict[str, int], stream: int) -> None:
     cuda.destroy_stream(stream)
 
 
-def open_trt_session(bundle: Bundle, graph: str, precision: str = "fp32") -> TrtSession:
+def open_trt_session(bundle: Bundle, graph: str, precision: str = "fp32", *, device: int = 0) -> TrtSession:
     """The session of a bundle's engine for this machine's GPU and TensorRT.
 
     Args:
         graph: 'encoder' or 'generator'.
         precision: 'fp32' or 'fp16'.
+        device: number of the GPU.
 
     Raises:
         BackendError: TensorRT, CUDA or a GPU is missing. BundleError: the bundle has no engine that fits.
     """
-    here = platform(import_tensorrt(), Cuda())
+    here = platform(import_tensorrt(), Cuda(device))
     name = here.engine_name(graph, precision)
     if not bundle.has(name):
         found = sorted(entry for entry in bundle.files if entry.endswith(".plan"))
@@ -289,7 +318,7 @@ def open_trt_session(bundle: Bundle, graph: str, precision: str = "fp32") -> Trt
             f"{here.version} (it has: {', '.join(found) or 'none'}); build one here with: "
             f"padinv export {bundle.folder} --trt{half} --out NEW"
         )
-    return TrtSession(bundle.read_bytes(name), f"the engine {bundle.folder / name}")
+    return TrtSession(bundle.read_bytes(name), f"the engine {bundle.folder / name}", device)
 
 
 def _line(error: object) -> str:

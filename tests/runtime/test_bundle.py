@@ -140,7 +140,7 @@ class FakeRuntime:
     def get_available_providers(self) -> list[str]:
         return self._available
 
-    def InferenceSession(self, model, options, providers):
+    def InferenceSession(self, model, options, providers, enable_fallback):
         session = self._real.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         comes_up = self._comes_up
 
@@ -149,7 +149,8 @@ class FakeRuntime:
                 return getattr(session, name)
 
             def get_providers(self):
-                return [p for p in providers if p in comes_up]
+                names = [p if isinstance(p, str) else p[0] for p in providers]
+                return [name for name in names if name in comes_up]
 
         return Seen()
 
@@ -162,11 +163,11 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
     [
         ([CPU], [CPU], "auto", "cpu"),
         ([CPU], [CPU], "cpu", "cpu"),
-        ([CPU], [CPU], "cuda", "the installed onnxruntime has no CUDA"),
+        ([CPU], [CPU], "cuda", "the installed onnxruntime was built without CUDA"),
         ([CUDA, CPU], [CUDA, CPU], "auto", "cuda"),
         ([CUDA, CPU], [CUDA, CPU], "cuda", "cuda"),
         ([CUDA, CPU], [CUDA, CPU], "cpu", "cpu"),
-        ([CUDA, CPU], [CPU], "cuda", "CUDA was asked for but did not come up"),
+        ([CUDA, CPU], [CPU], "cuda", "cuda did not initialize"),
         ([CUDA, CPU], [CPU], "auto", "cpu, with a note"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from padinv.runtime import Inversion, Model
-from padinv.runtime.backends.onnxruntime_session import default_threads
+from padinv.runtime.backends.threads import default_threads
 from padinv.runtime.errors import MismatchError, UsageError
 from padinv.runtime.images import to_float, to_uint8
 
