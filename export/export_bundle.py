@@ -109,6 +109,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     from padinv.export.fp16_reductions import widen_sums
     from padinv.export.graph_check import audit
     from padinv.export.model_card import model_card
+    from padinv.export.modulation import write_modulation
     from padinv.export.onnx_export import DEFAULT_OPSET, require_packages, to_onnx
     from padinv.export.onnx_modules import EncoderGraph, GeneratorGraph, MappingGraph, check_pair, graphs
     from padinv.export.provenance import provenance
@@ -149,6 +150,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
             write("generator", GeneratorGraph(pair.generator), False)
             write("mapping", MappingGraph(pair.generator), False)
         _write_constants(folder / "constants.safetensors", constants)
+        write_modulation(folder, pair.generator)
         if options.half:
             write("encoder", EncoderGraph(pair.encoder, torch.float16), True)
             write("generator", GeneratorGraph(pair.generator, torch.float16), True)

@@ -1,8 +1,9 @@
-"""A direction: the change from one picture to its edited version, which can be saved and added to any other picture."""
+"""A direction: a change of latents and padding that can be saved and added to any picture."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from padinv.runtime.inversion import Inversion, read_arrays
 FORMAT = "padinv-direction-1"
 MAX_INFO = 1 << 16  # characters of the JSON beside the arrays
 
+# A file stores only the shape of an array that is zero everywhere (the padding of a latent direction), so that a small
+# file may ask for memory. Real models stay far below this bound.
+MAX_ZEROS = 16 << 20  # numbers, 64 MiB as float32
+
 
 @dataclass(eq=False)
 class Direction:
@@ -25,7 +30,9 @@ class Direction:
         wp: n_s, added to latent codes [L, w_dim] (paper section 4.4).
         const, rings: n_p, added to the constant input [C_4, 4, 4] and to the padding coefficients r -> [C, 4r+4].
         generator_hash: of the generator it belongs to.
-        info: JSON-ready notes; known keys: `space` (what was chosen when it was made), `sources`, `evidence`.
+        info: JSON-ready notes. Known keys: `name`; `space`, where it is applied unless told otherwise; `unit`, what a
+            strength of 1 means; `origin`, how it was made; `licence`; `accuracy` and `cost`, what was measured;
+            `sources` and `evidence` of an image pair.
     """
 
     wp: np.ndarray
@@ -62,23 +69,40 @@ class Direction:
         if self.generator_hash != generator_hash:
             raise MismatchError(
                 f"{what} belongs to generator {self.generator_hash[:12] or '(none)'}, and the pictures to generator "
-                f"{generator_hash[:12] or '(none)'}, so it was not applied; make it anew from its image pair with this "
-                "model"
+                f"{generator_hash[:12] or '(none)'}, so it was not applied; make it again with this model"
             )
 
-    def save(self, path: Path | str) -> None:
-        """Write one `.safetensors` file atomically, float32.
+    @property
+    def name(self) -> str:
+        """What the direction is called; '' where nothing was recorded."""
+        value = self.info.get("name")
+        return value if isinstance(value, str) else ""
+
+    def save(self, path: Path | str, dtype: str = "float32") -> None:
+        """Write one `.safetensors` file atomically. Of an array that is zero everywhere only the shape is stored.
+
+        Args:
+            dtype: 'float32', or 'float16' for half the size.
 
         Raises:
-            OutputError: not writable, or values that are not finite.
+            OutputError: not writable, or values that are not finite in `dtype`.
         """
         from safetensors.numpy import save_file
 
-        arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays().items()}
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise OutputError(f"cannot write {path}: the direction holds values that are not finite")
+        stored, zeros = {}, {}
+        for name, array in self.arrays().items():
+            if not array.any():
+                zeros[name] = list(array.shape)
+                continue
+            with np.errstate(over="ignore"):
+                stored[name] = np.ascontiguousarray(array, dtype)
+            if not np.isfinite(stored[name]).all():
+                raise OutputError(f"cannot write {path}: the direction holds values that are not finite")
         info = json.dumps(self.info, ensure_ascii=True, allow_nan=False)
         metadata = {"format": FORMAT, "generator_hash": self.generator_hash, "info": info}
+        if zeros:
+            metadata["zeros"] = json.dumps(zeros)
+        arrays = stored
         with atomic_path(path) as temporary:
             save_file(arrays, temporary, metadata=metadata)
 
@@ -92,21 +116,43 @@ class Direction:
         arrays, metadata = read_arrays(Path(path), "direction")
         if metadata.get("format") != FORMAT:
             raise InputError(
-                f"{path} is a safetensors file, but not a direction; make one with: padinv custom-edit --save"
+                f"{path} is a safetensors file, but not a direction; make one with: padinv directions, or padinv "
+                "custom-edit --save"
             )
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise InputError(f"{path} is not a usable direction: {name} holds values that are not finite")
-        text = metadata.get("info", "{}")
-        try:
-            info = json.loads(text) if len(text) <= MAX_INFO else None
-        except (ValueError, RecursionError):
-            info = None
-        if not isinstance(info, dict):
+        info = _json_object(metadata.get("info", "{}"))
+        zeros = _json_object(metadata.get("zeros", "{}"))
+        if info is None or zeros is None:
             raise InputError(f"{path} is not a usable direction: its notes are not a JSON object")
         try:
+            arrays = {**_zero_arrays(zeros), **arrays}
             batch = Inversion.from_arrays({name: array[None] for name, array in arrays.items()})
         except MismatchError as error:
             raise InputError(f"{path} is not a usable direction: {error}") from error
         rings = {r: ring[0] for r, ring in batch.rings.items()}
         return cls(batch.wp[0], batch.const[0], rings, metadata.get("generator_hash", "")[:128], info)
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    """A JSON object out of a file; None where it is not one, or is longer than notes can be."""
+    try:
+        value = json.loads(text) if len(text) <= MAX_INFO else None
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _zero_arrays(shapes: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Zeros of the shapes that a file names.
+
+    Raises:
+        MismatchError: shapes that are not shapes, or far larger than a model's.
+    """
+    for name, shape in shapes.items():
+        if not isinstance(shape, list) or not 2 <= len(shape) <= 3 or not all(type(n) is int and n > 0 for n in shape):
+            raise MismatchError(f"the shape of {name[:20]!r} is not a shape")
+    if sum(math.prod(shape) for shape in shapes.values()) > MAX_ZEROS:
+        raise MismatchError("its arrays are larger than those of any model")
+    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
