@@ -1,0 +1,98 @@
+"""SeFa (Shen and Zhou 2021): directions in closed form, from the weights that turn a latent code into styles.
+
+A code w enters layer l through the affine map A_l w + b_l. The unit vector n that moves the styles of the chosen layers
+most is the leading eigenvector of sum_l A_l^T A_l; the next ones follow in order. As in the authors' code, the rows of
+A_l are normalised first. A bundle carries the matrices in `modulation.safetensors`, so that no torch is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from padinv.runtime.bundle import Bundle
+from padinv.runtime.editing.direction import Direction
+from padinv.runtime.errors import BundleError, UsageError
+from padinv.runtime.spec import ModelSpec
+
+MODULATION = "modulation.safetensors"
+
+
+def modulation_weights(bundle: Bundle) -> list[np.ndarray]:
+    """For each latent code, the rows of all affine maps that read it: L arrays [rows, w_dim], float64.
+
+    Raises:
+        BundleError: the bundle has none (it was exported by an older padinv), or the file is damaged.
+    """
+    if not bundle.has(MODULATION):
+        raise BundleError(
+            f"the bundle {bundle.folder} holds no modulation weights ({MODULATION}), which SeFa needs; export it again "
+            "with this version of padinv"
+        )
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(bundle.read_bytes(MODULATION))
+    except (SafetensorError, ValueError) as error:
+        raise BundleError(f"{bundle.folder / MODULATION} cannot be read: {error}") from error
+    weights = []
+    for code in range(bundle.spec.num_layers):
+        array = arrays.get(f"code_{code}")
+        if array is None or array.ndim != 2 or array.shape[1] != bundle.spec.w_dim or not np.isfinite(array).all():
+            raise BundleError(f"{bundle.folder / MODULATION} holds no usable weights of code {code}; export it again")
+        weights.append(np.asarray(array, np.float64))
+    return weights
+
+
+def closed_form(
+    weights: Sequence[np.ndarray], layers: Sequence[int] | None = None, count: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` leading directions of the chosen layers.
+
+    Args:
+        weights: as `modulation_weights` gives them.
+        layers: latent codes that move; None: all.
+
+    Returns:
+        directions [count, w_dim] of length 1, the largest entry of each positive, and each one's share of the sum of
+        all eigenvalues [count].
+
+    Raises:
+        UsageError: more directions than w_dim, or a layer that does not exist.
+    """
+    chosen = list(range(len(weights))) if layers is None else list(layers)
+    if not chosen or not all(0 <= layer < len(weights) for layer in chosen):
+        raise UsageError(f"this generator has the layers 0-{len(weights) - 1}")
+    rows = np.concatenate([np.asarray(weights[layer], np.float64) for layer in chosen])
+    if not 1 <= count <= rows.shape[1]:
+        raise UsageError(f"a generator with {rows.shape[1]} dimensions has 1 to {rows.shape[1]} directions")
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    values, vectors = np.linalg.eigh(rows.T @ rows)
+    found = vectors[:, ::-1][:, :count].T
+    largest = np.take_along_axis(found, np.abs(found).argmax(axis=1)[:, None], axis=1)
+    return found * np.sign(largest), values[::-1][:count] / values.sum()
+
+
+def latent_direction(
+    spec: ModelSpec, vector: np.ndarray, generator_hash: str, layers: Sequence[int] | None = None
+) -> Direction:
+    """A direction that adds `vector`, [w_dim] or [L, w_dim], to the latent codes `layers` (None: all), and no padding.
+
+    Raises:
+        UsageError: another shape.
+    """
+    vector = np.asarray(vector, np.float32)
+    if vector.shape not in ((spec.w_dim,), spec.wp_shape):
+        raise UsageError(f"a latent direction has shape [{spec.w_dim}] or {list(spec.wp_shape)}, not {vector.shape}")
+    wp = np.zeros(spec.wp_shape, np.float32)
+    rows = list(range(spec.num_layers)) if layers is None else list(layers)
+    wp[rows] = vector if vector.ndim == 1 else vector[rows]
+    rings = {r: np.zeros(spec.ring_shape(r), np.float32) for r in spec.pad_resolutions}
+    return Direction(wp, np.zeros(spec.const_shape, np.float32), rings, generator_hash, {"space": "latent"})
+
+
+def code_spread(codes: np.ndarray, vector: np.ndarray) -> float:
+    """Standard deviation of codes [N, w_dim] along `vector` [w_dim] of any length."""
+    return float((np.asarray(codes, np.float64) @ (vector / np.linalg.norm(vector))).std())

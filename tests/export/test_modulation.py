@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_run import SPEC, lively_generator
+
+from padinv.runtime.bundle import read_bundle
+from padinv.runtime.editing.sefa import closed_form, modulation_weights
+
+
+def styles(generator: torch.nn.Module, wp: torch.Tensor, layers: list[int]) -> np.ndarray:
+    """All styles that the chosen codes decide, each scaled to a weight row of length 1, for codes wp [N, L, w_dim]."""
+    found = []
+    readers = [(code, layer) for code, layer in enumerate(generator.layers)]  # type: ignore[arg-type]
+    readers += [(2 * k + 1, layer) for k, layer in enumerate(generator.to_rgb)]  # type: ignore[arg-type]
+    for code, layer in readers:
+        if code in layers:
+            gain = layer.affine.weight.norm(dim=1) / SPEC.w_dim**0.5
+            found.append(layer.affine(wp[:, code]) / gain)
+    return torch.cat(found, dim=1).numpy().astype(np.float64)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layers", [[0, 1], [3], list(range(SPEC.num_layers))])
+def test_an_exported_bundles_first_direction_moves_the_styles_most(exported: Path, layers: list[int]) -> None:
+    generator = lively_generator()
+    found, share = closed_form(modulation_weights(read_bundle(exported)), layers, 3)
+    assert found.shape == (3, SPEC.w_dim)
+    assert (np.diff(share) <= 0).all()
+
+    def moved(direction: np.ndarray) -> float:
+        start = torch.zeros(1, SPEC.num_layers, SPEC.w_dim)
+        end = start + torch.tensor(direction, dtype=torch.float32)
+        return float(np.square(styles(generator, end, layers) - styles(generator, start, layers)).sum())
+
+    best = moved(found[0])
+    rng = np.random.default_rng(0)
+    for vector in rng.normal(size=(200, SPEC.w_dim)):
+        assert moved(vector / np.linalg.norm(vector)) <= best * 1.001
+    total = sum(moved(unit) for unit in np.eye(SPEC.w_dim))
+    assert best / total == pytest.approx(share[0], rel=0.01)
+    np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-9)
