@@ -68,3 +68,16 @@ SheetOption = Annotated[bool, typer.Option("--sheet/--no-sheet", help="Write con
 SaveInversionsOption = Annotated[
     bool, typer.Option("--save-inversions", help="Also write the results' latents and padding as inversion files.")
 ]
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        metavar="NAME|PICTURE",
+        help="Where the padding may move: left, right, top, bottom, border, centre, or a mask picture (white moves; "
+        "square, as the aligned face, or of the photograph's size).",
+    ),
+]
+ResolutionsOption = Annotated[
+    str | None,
+    typer.Option("--resolutions", metavar="LIST", help="At which resolutions the padding may move, like 4,8."),
+]

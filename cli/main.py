@@ -21,6 +21,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "Invert photographs: reconstruction, inversion file, figures and a report.",
     ),
     "blend": ("padinv.cli.commands.blend", "Give one face's features to another's shape, hair and background."),
+    "edit": (
+        "padinv.cli.commands.edit",
+        "Edit pictures along named directions: smile, age, glasses, pose and others.",
+    ),
     "custom-edit": ("padinv.cli.commands.custom_edit", "Edit pictures as one pair, before and after, shows it."),
     "interpolate": ("padinv.cli.commands.interpolate", "Go from one picture to another, in one space or both."),
     "align": ("padinv.cli.commands.align", "Cut aligned faces out of photographs."),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from padinv.runtime.errors import UsageError
+from padinv.runtime.files import sha256_bytes
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.spec import ModelSpec
 
@@ -40,6 +41,10 @@ class Region:
         for name, weight in self.weights.items():
             arrays[name] = start[name] + weight * (arrays[name] - start[name])
         return Inversion.from_arrays(arrays, after.generator_hash, [dict(item) for item in after.items])
+
+    def fingerprint(self) -> str:
+        """Changes with the weights."""
+        return sha256_bytes(b"".join(weight.astype(np.float32).tobytes() for weight in self.weights.values()))
 
 
 def region_of_mask(mask: np.ndarray, spec: ModelSpec, resolutions: Sequence[int] | None = None) -> Region:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tiny_bundle import GENERATOR_HASH, SPEC
+from tiny_bundle import GENERATOR_HASH
+from tiny_gallery import add_directions, random_direction
 
-from padinv.runtime.bundle import Bundle, read_bundle, write_manifest
+from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.editing.direction import Direction
 from padinv.runtime.editing.gallery import (
     Term,
@@ -22,23 +23,13 @@ from padinv.runtime.editing.gallery import (
 from padinv.runtime.errors import BundleError, InputError, MismatchError, UsageError
 
 
-def random_direction(seed: int, space: str, name: str = "") -> Direction:
-    rng = np.random.default_rng(seed)
-    arrays = {key: rng.normal(size=shape) for key, shape in SPEC.latent_shapes.items()}
-    for key in arrays:
-        if space != "both" and (key == "wp") != (space == "latent"):
-            arrays[key] = np.zeros_like(arrays[key])
-    rings = {r: arrays[f"pad_{r}"] for r in SPEC.pad_resolutions}
-    return Direction(arrays["wp"], arrays["const"], rings, GENERATOR_HASH, {"space": space, "name": name})
-
-
 @pytest.fixture
 def gallery(tiny_bundle: Path) -> Bundle:
     """The tiny bundle with two directions, smile (latents) and pose (padding)."""
-    manifest = {k: v for k, v in read_bundle(tiny_bundle).manifest.items() if k not in ("files", "format")}
-    random_direction(1, "latent", "smile").save(tiny_bundle / "directions" / "smile.safetensors", "float16")
-    random_direction(2, "padding", "pose").save(tiny_bundle / "directions" / "pose.safetensors")
-    write_manifest(tiny_bundle, manifest)
+    add_directions(
+        tiny_bundle,
+        {"smile": random_direction(1, "latent", "smile"), "pose": random_direction(2, "padding", "pose")},
+    )
     return read_bundle(tiny_bundle)
 
 

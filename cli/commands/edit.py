@@ -1,0 +1,144 @@
+"""`padinv edit`: named directions, or direction files, applied to photographs, folders or inversion files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from padinv.cli import edit_options as edit
+from padinv.cli import options as opt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from padinv.runtime.batch.edit_files import Edited
+    from padinv.runtime.batch.sources import Reader
+    from padinv.runtime.editing.direction_edit import DirectionEdit
+
+DEFAULT_OUT = Path("padinv-out/edit")
+
+
+def command(
+    directions: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME[=S][,NAME=S...]|FILE",
+            help="Directions of the model (see padinv directions list) or direction files, with relative strengths.",
+        ),
+    ],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, inversion files or folders.")],
+    strength: Annotated[
+        str,
+        typer.Option(
+            "--strength",
+            metavar="S|S,S|FIRST:LAST:COUNT",
+            help="How far to go; several strengths like -1:1:5 make several pictures. 1 is one standard deviation.",
+        ),
+    ] = "1",
+    each: Annotated[
+        bool, typer.Option("--each", help="Also apply each direction alone, for a sheet with one column per direction.")
+    ] = False,
+    space: Annotated[
+        edit.Space | None, typer.Option("--space", help="Move only this space; default: each direction's own.")
+    ] = None,
+    region: edit.RegionOption = None,
+    resolutions: edit.ResolutionsOption = None,
+    model: opt.ModelOption = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = DEFAULT_OUT,
+    paste_back: edit.PasteBackOption = False,
+    feather: edit.FeatherOption = 0.12,
+    align: edit.AlignOption = edit.Align.auto,
+    landmarks: edit.LandmarksOption = None,
+    face: edit.FaceOption = 1,
+    fit: opt.FitOption = opt.Fit.crop,
+    save_inversions: edit.SaveInversionsOption = False,
+    sheet: edit.SheetOption = True,
+    report: edit.ReportOption = False,
+    batch: opt.BatchOption = 16,
+    backend: opt.BackendOption = opt.Backend.auto,
+    precision: opt.PrecisionOption = opt.Precision.fp32,
+    threads: opt.ThreadsOption = None,
+    overwrite: opt.OverwriteOption = False,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Edit pictures along directions: padinv edit smile me.jpg.
+
+    Several directions are combined: padinv edit smile=0.8,age=-0.3 photos/. The result is NAME.png. With several
+    strengths the last one is NAME.png, and the others are NAME.STRENGTH.png; with --each, NAME.DIRECTION.png is each
+    direction alone (Fig. 4 of the paper).
+    """
+    import padinv.cli.edit_common as common
+    from padinv.runtime.batch.edit_files import Job, Task
+    from padinv.runtime.batch.masks import read_region
+    from padinv.runtime.batch.sources import find_sources
+    from padinv.runtime.editing.direction_edit import DirectionEdit
+    from padinv.runtime.editing.gallery import parse_edit, parse_strengths
+    from padinv.runtime.errors import InputError
+
+    common.check_out(out)
+    strengths = parse_strengths(strength)
+    sources, problems = find_sources(paths, out)
+    if not sources:
+        raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
+    setup = common.Setup(model, backend.value, precision.value, threads, align.value, landmarks, face, fit.value)
+    reader = setup.reader()
+    started = time.perf_counter()
+    like = reader.read(sources[0]) if region is not None and len(sources) == 1 else None
+    changes = DirectionEdit(
+        terms=parse_edit(directions, reader.model.bundle),
+        strengths=strengths,
+        each=each,
+        space=None if space is None else space.value,
+        region=read_region(region, resolutions, reader.model.spec, like),
+    )
+    task = Task(
+        changes,
+        {"verb": "edit", **changes.recipe()},
+        changes.variants,
+        save_inversions=save_inversions,
+        paste=paste_back,
+        feather=feather,
+    )
+    jobs = [Job(source, source.name) for source in sources]
+    outcome = common.run_jobs(reader, jobs, task, out, "editing", batch, overwrite, problems)
+    views = _Views(reader, changes)
+    title = f"{len(outcome.results)} picture{'' if len(outcome.results) == 1 else 's'} edited: {directions}"
+    made = common.lay_out(
+        out, outcome, title, views.rows, views.compare, common.model_facts(reader), sheet, report, overwrite
+    )
+    raise typer.Exit(common.sum_up(outcome, out, time.perf_counter() - started, made, as_json, "edited"))
+
+
+class _Views:
+    """How edits are laid out: the input, then every picture in the order of the plan."""
+
+    def __init__(self, reader: Reader, changes: DirectionEdit) -> None:
+        self.reader, self.plan = reader, changes.plan
+
+    def rows(self, results: Sequence[Edited]) -> tuple[Sequence[str], list]:
+        from padinv.cli.edit_common import results_inputs
+
+        inputs = results_inputs(self.reader, results)
+        rows = [
+            (edited.job.name, [one, *(edited.pictures[variant.name] for variant in self.plan)])
+            for edited, one in zip(results, inputs, strict=True)
+        ]
+        return ["input", *(variant.label for variant in self.plan)], rows
+
+    def compare(self, results: Sequence[Edited]) -> list:
+        from padinv.cli.edit_common import results_inputs
+        from padinv.runtime.reports.comparison_report import Comparison
+
+        inputs = results_inputs(self.reader, results)
+        return [
+            Comparison(
+                edited.job.name,
+                one,
+                edited.pictures[""],
+                beside={variant.label: edited.pictures[variant.name] for variant in self.plan if variant.name},
+            )
+            for edited, one in zip(results, inputs, strict=True)
+        ]
