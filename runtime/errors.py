@@ -56,3 +56,13 @@ class MissingPackageError(PadInvError):
         super().__init__(f"{what} needs the package '{package}'; install it with: pip install 'padinv[{extra}]'")
         self.package = package
         self.extra = extra
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory, on the CPU or a GPU: Python's, torch's, onnxruntime's."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        words in text for words in ("can't allocate memory", "not enough memory", "CUDA out of memory", "bad_alloc")
+    )

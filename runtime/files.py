@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from padinv.runtime.errors import OutputError
 
@@ -51,6 +53,29 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def open_regular(path: Path | str) -> BinaryIO:
+    """Open a file from outside for reading, if it is a regular one (links are followed).
+
+    Pipes, sockets and devices are refused before anything is read: a pipe would wait for ever for a writer, and
+    `/dev/zero` never ends.
+
+    Raises:
+        OSError: missing, not readable, a folder, or not a regular file; `strerror` says which.
+    """
+    # Without O_NONBLOCK, opening a pipe already waits. It changes nothing for regular files.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is not a regular file (a pipe, a device or a socket)", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
 def write_bytes(target: Path | str, data: bytes) -> None:
     """Write `data` to `target` atomically."""
     with atomic_path(target) as temporary:
@@ -80,7 +105,7 @@ def digest(value: Any) -> str:
 def sha256_file(path: Path | str) -> str:
     """SHA-256 of a file's bytes, as 64 lower-case hex digits."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

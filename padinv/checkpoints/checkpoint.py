@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padinv.checkpoints.canonicalize import Network, find_networks
-from padinv.checkpoints.container.lazy_tensors import Refused, Source, TensorRef
+from padinv.checkpoints.canonicalize import Network, find_networks, find_tensors
+from padinv.checkpoints.container.lazy_tensors import WEIGHT_TYPES, Refused, Source, TensorRef
 from padinv.checkpoints.container.open import Contents, open_contents, reading
-from padinv.checkpoints.detect import discriminators, explain, generators, has_psp_encoder, paper_encoders
+from padinv.checkpoints.detect import Found, discriminators, explain, generators, has_psp_encoder, paper_encoders
 from padinv.checkpoints.formats.conversion_plan import DiscriminatorPlan, GeneratorPlan, Piece, count_numbers
 from padinv.checkpoints.formats.layout import CENTRES, DiscriminatorLayout, GeneratorLayout
 from padinv.runtime.files import sha256_file
@@ -57,11 +57,9 @@ class Checkpoint:
         Raises:
             Refused: there is none, or none that padinv can use; the message says which and why.
         """
-        found = generators(self.networks)
-        if role is not None:
-            found = [f for f in found if f.network.path.rpartition(".")[2] == role]
+        found = self._generators(role)
         if not found:
-            raise explain(self.networks)
+            raise explain(self.networks, self.contents.root)
         assert isinstance(found[0].layout, GeneratorLayout)
         plan = found[0].layout.plan(found[0].network)
         if has_psp_encoder(self.networks) and "rosinality" in plan.source:
@@ -70,7 +68,10 @@ class Checkpoint:
 
     def has_generator(self, role: str | None = None) -> bool:
         """Whether there is a generator, or one that the file calls `role`."""
-        return any(role in (None, f.network.path.rpartition(".")[2]) for f in generators(self.networks))
+        return bool(self._generators(role))
+
+    def _generators(self, role: str | None = None) -> list[Found]:
+        return [f for f in generators(self.networks) if role in (None, f.path.rpartition(".")[2])]
 
     def discriminator_plan(self) -> tuple[DiscriminatorPlan | None, str]:
         """The discriminator, or None and the reason why there is none to use ('' where the file simply has none)."""
@@ -87,23 +88,55 @@ class Checkpoint:
         """The truncation centre that the file keeps, and what is worth telling about it."""
         if plan.w_avg is not None:
             return plan.w_avg, ""
-        root = self.contents.root
-        for name in CENTRES if isinstance(root, dict) else ():
-            ref = root.get(name)
-            if not isinstance(ref, TensorRef) or not ref.shape or ref.shape[-1] != plan.spec.w_dim:
-                continue
-            rows = ref.numel // plan.spec.w_dim
-            note = "" if rows == 1 else f"{name} has {rows} rows, one a layer; their mean is kept"
-            return Piece((rows, plan.spec.w_dim), ref), note
+        for path, name, ref in self._centres(plan):
+            if ref.shape and ref.shape[-1] == plan.spec.w_dim and ref.numel and ref.dtype in WEIGHT_TYPES:
+                rows = ref.numel // plan.spec.w_dim
+                where = f"{path}.{name}" if path else name
+                note = "" if rows == 1 else f"{where} has {rows} rows, one a layer; their mean is kept"
+                return Piece((rows, plan.spec.w_dim), ref), note
         return None, ""
+
+    def _centres(self, plan: GeneratorPlan) -> list[tuple[str, str, TensorRef]]:
+        """(path, name, tensor) of what may be the truncation centre, the nearest to the network first."""
+        own = [
+            (plan.path, name, found.whole.tensors[f"{found.prefix}{name}"])
+            for found in self._generators()
+            for name in CENTRES
+            if found.path == plan.path and f"{found.prefix}{name}" in found.whole.tensors
+        ]
+
+        def distance(entry: tuple[str, str, TensorRef]) -> int:
+            here, there = entry[0].split("."), plan.path.split(".")
+            return -sum(1 for a, b in zip(here, there, strict=False) if a == b)
+
+        return own + sorted(find_tensors(self.contents.root, CENTRES), key=distance)
+
+    def others(self, plan: GeneratorPlan) -> list[str]:
+        """What else lies in the file, in words; the discriminator apart, which is imported with the generator."""
+        found = self._generators()
+        words = [f"another generator ({f.path or 'unnamed'})" for f in found if f.path != plan.path]
+        if words and any(f.averaged and f.path == plan.path for f in found):
+            words[0] += ", whose weights are not averaged" if not found[1].averaged else ""
+        critics = discriminators(self.networks)
+        words += [f"another discriminator ({f.path or 'unnamed'})" for f in critics[1:]]
+        if paper_encoders(self.networks):
+            words.append("an encoder (import it with --encoder)")
+        elif has_psp_encoder(self.networks):
+            words.append("an encoder of pSp, e4e or ReStyle (import it with --encoder)")
+        known = {f.whole.path for f in (*found, *critics)}
+        rest = [n.path or "unnamed" for n in self.networks if n.path not in known and not _is_encoder(n)]
+        if rest:
+            more = f" and {len(rest) - 3} more" if len(rest) > 3 else ""
+            words.append(f"tensors that padinv does not know ({', '.join(rest[:3])}{more})")
+        return words
 
     def facts(self, plan: GeneratorPlan) -> dict[str, Any]:
         """What `padinv import` prints and keeps about a generator, the truncation centre apart. JSON-ready."""
         critic, why_not = self.discriminator_plan()
         spec = plan.spec
         noted = [*plan.notes, why_not] if why_not else list(plan.notes)
-        if paper_encoders(self.networks):
-            noted.append("the file also holds an encoder; import it with --encoder")
+        if others := self.others(plan):
+            noted.append(f"the file also holds {'; '.join(others)}")
         return {
             "source": plan.source,
             "container": self.contents.container,
@@ -177,12 +210,16 @@ def estimate_w_avg(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> torch.
     mapping.load_state_dict(weights, assign=True)
     random = np.random.RandomState(W_AVG_SEED)
     total = torch.zeros(spec.w_dim, dtype=torch.float64)
-    step = 1000
+    step = 1000 if max(spec.mapping_widths) <= 2048 else 40  # a mapping of absurd width must not fill the memory
     with torch.inference_mode():
         for _ in range(W_AVG_SAMPLES // step):
             z = torch.from_numpy(random.standard_normal((step, spec.z_dim)).astype(np.float32))
             total += mapping(z).double().sum(dim=0)
     return (total / W_AVG_SAMPLES).float()
+
+
+def _is_encoder(network: Network) -> bool:
+    return bool(paper_encoders([network])) or has_psp_encoder([network])
 
 
 @contextmanager

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 from padinv.checkpoints.canonicalize import Network
-from padinv.checkpoints.container.lazy_tensors import Refused
+from padinv.checkpoints.container.lazy_tensors import Refused, TensorRef
 from padinv.checkpoints.formats import genforce, nvidia, rosinality
 from padinv.checkpoints.formats.conversion_plan import Unsupported
 from padinv.checkpoints.formats.layout import DiscriminatorLayout, GeneratorLayout
@@ -27,18 +29,37 @@ DISCRIMINATORS: tuple[DiscriminatorLayout, ...] = (
 ENCODER_ANCHORS = ("backbone_stages.0.0.res_layer.1.weight", "latent_heads.0.linear.weight")
 _PSP_ENCODER = re.compile(r"(^|\.)(styles\.0\.convs\.0\.weight|body\.0\.res_layer\.1\.weight)$")
 
-MAX_NETWORKS = 64  # of one kind in one state dict; more are an attack on the reader's time
+MAX_NETWORKS = 64  # of one kind; more are an attack on the reader's time
 
 # Averaged weights make the better pictures; a name that says so is preferred, then a decoder, then the rest in order.
-_PREFERENCE = (re.compile(r"ema|smooth|avg", re.I), re.compile(r"decoder", re.I))
+# (An unnamed list is NVIDIA's tuple of generator, discriminator and averaged generator: its last entry.)
+_AVERAGED = re.compile(r"ema(?![a-z])|smooth|avg|average|shadow|swa(?![a-z])|(^|\.)gs($|\.)", re.I)
+_DECODER = re.compile(r"decoder", re.I)
+_EXPLAINED = 20_000  # names that are looked at to say what a file is
 
 
 @dataclass(frozen=True)
 class Found:
-    """A network of a checkpoint together with its layout."""
+    """A network of a checkpoint together with its layout: those tensors of `whole` whose names begin with `prefix`."""
 
     layout: GeneratorLayout | DiscriminatorLayout
-    network: Network
+    whole: Network
+    prefix: str
+
+    @property
+    def network(self) -> Network:
+        """The network alone, its names without the prefix."""
+        return self.whole.below(self.prefix)
+
+    @property
+    def path(self) -> str:
+        """Where it lies: `network.path`."""
+        return ".".join(part for part in (self.whole.path, self.prefix.rstrip(".")) if part)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether its name says that its weights are averaged over training."""
+        return _AVERAGED.search(self.path) is not None
 
 
 def generators(networks: Iterable[Network]) -> list[Found]:
@@ -53,11 +74,7 @@ def discriminators(networks: Iterable[Network]) -> list[Found]:
 
 def paper_encoders(networks: Iterable[Network]) -> list[Network]:
     """The encoders of the paper's own implementation."""
-    found = []
-    for network in networks:
-        for prefix in _prefixes(network, ENCODER_ANCHORS):
-            found.append(network.below(prefix))
-    return found
+    return [network.below(prefix) for network in networks for prefix in _prefixes(network, ENCODER_ANCHORS)]
 
 
 def has_psp_encoder(networks: Iterable[Network]) -> bool:
@@ -66,12 +83,14 @@ def has_psp_encoder(networks: Iterable[Network]) -> bool:
 
 
 def _match(networks: Iterable[Network], layouts: Sequence[GeneratorLayout | DiscriminatorLayout]) -> list[Found]:
-    found = []
+    found: list[Found] = []
     for network in networks:
         for layout in layouts:
             for prefix in _prefixes(network, layout.anchors):
                 if not layout.one_of or any(prefix + name in network.tensors for name in layout.one_of):
-                    found.append(Found(layout, network.below(prefix)))
+                    found.append(Found(layout, network, prefix))
+        if len(found) > MAX_NETWORKS:
+            raise Refused("holds more networks than any checkpoint does")
     return found
 
 
@@ -85,14 +104,19 @@ def _prefixes(network: Network, anchors: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _rank(found: Found) -> int:
-    path = found.network.path
-    return next((i for i, pattern in enumerate(_PREFERENCE) if pattern.search(path)), len(_PREFERENCE))
+def _rank(found: Found) -> tuple[int, int]:
+    path = found.path
+    place = int(path) if path.isdecimal() and len(path) < 4 else 0
+    return (0 if found.averaged else 1 if _DECODER.search(path) else 2), -place
 
 
-def explain(networks: Sequence[Network]) -> Refused:
-    """Why a checkpoint without a usable generator has none: another family by name, or what it does hold."""
-    names = [name for network in networks for name in network.tensors]
+def explain(networks: Sequence[Network], root: Any = None) -> Refused:
+    """Why a checkpoint without a usable generator has none: another family by name, or what it does hold.
+
+    Args:
+        root: the object in the file, to recognise files that hold latent codes or a direction and no network.
+    """
+    names = list(islice((name for network in networks for name in network.tensors), _EXPLAINED))
     if any(re.search(r"(^|\.)(input\.(freqs|phases)|early_layer\.(frequency|phase))$", n) for n in names):
         return Unsupported(
             f"holds a StyleGAN3 generator{_variant(networks)}: recognised, not supported, because it starts from "
@@ -112,13 +136,48 @@ def explain(networks: Sequence[Network]) -> Refused:
         )
     if paper_encoders(networks):
         return Refused("holds an encoder and no generator; import it with --encoder and --generator")
+    if codes := _latent_codes(root):
+        return Refused(
+            f"holds {codes} and no network: latent codes, or a direction, of another program; import the "
+            "checkpoint of the generator that they belong to"
+        )
     if not names:
         return Refused("holds no network: no dictionary of tensors is in it")
+    for pattern, what in _OTHER_NETWORKS:
+        if any(pattern.search(name) for name in names):
+            return Unsupported(f"holds {what}, not a StyleGAN2 generator")
     some = ", ".join(names[:3])
     return Unsupported(
         f"holds no StyleGAN2 generator that padinv knows (its {len(names)} tensors have names such as {some[:150]}); "
         "it reads NVIDIA's, rosinality's, GenForce's, Hammer's and pSp's"
     )
+
+
+# Networks of other kinds that are often given by mistake; names are those of the files in circulation.
+_OTHER_NETWORKS = (
+    (re.compile(r"(^|\.)lin0\.model\.1\.weight$"), "the linear heads of LPIPS"),
+    (re.compile(r"^features\.0\.weight$"), "a classifier of torchvision's (AlexNet, VGG, SqueezeNet; LPIPS needs it)"),
+    (re.compile(r"^output_layer\.3\.weight$"), "the face-recognition network IR-SE-50 (the identity loss needs it)"),
+    (re.compile(r"^layer1\.0\.conv1\.weight$"), "a ResNet"),
+    (re.compile(r"(^|\.)(visual\.proj|transformer\.resblocks\.0\.)"), "a CLIP model"),
+    (re.compile(r"(^model\.diffusion_model|^unet\.|time_embed)"), "a diffusion model"),
+)
+
+
+def _latent_codes(root: Any) -> str | None:
+    """'a tensor of [18, 512]' where the file is one tensor, or a few, of the shape of latent codes; else None."""
+    if isinstance(root, dict):
+        values = list(root.values())[:4]
+    elif isinstance(root, (list, tuple)):
+        values = list(root)[:4]
+    else:
+        values = [root]
+    if not values or not all(isinstance(v, TensorRef) and 1 <= len(v.shape) <= 3 for v in values):
+        return None
+    shape = values[0].shape
+    if shape[-1] not in (256, 512, 1024) or (len(shape) > 1 and shape[-2] > 64 and len(shape) == 3):
+        return None
+    return f"{'a tensor' if values[0] is root else 'tensors'} of {list(shape)}"
 
 
 def _variant(networks: Sequence[Network]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from padinv.checkpoints.build import build_module
 from padinv.checkpoints.checkpoint import Checkpoint, describe_foreign, open_checkpoint
 from padinv.checkpoints.compact_bundle import bundle_encoder, bundle_generator, is_bundle
 from padinv.checkpoints.native import (
@@ -35,9 +36,7 @@ def load_generator(path: Path | str) -> Generator:
         return load_native_generator(path)
     with open_checkpoint(path) as checkpoint:
         foreign = checkpoint.read_generator(with_discriminator=False)
-    generator = Generator(foreign.spec)
-    generator.load_state_dict(foreign.state)
-    return generator.eval()
+    return build_module(lambda: Generator(foreign.spec), foreign.state).eval()
 
 
 def load_discriminator(path: Path | str) -> Discriminator | None:
@@ -57,9 +56,8 @@ def load_discriminator(path: Path | str) -> Discriminator | None:
         if plan is None:
             return None
         state = dict(plan.weights())
-    discriminator = Discriminator(**plan.config)
-    discriminator.load_state_dict(state)
-    return discriminator.eval()
+        config = plan.config
+    return build_module(lambda: Discriminator(**config), state).eval()
 
 
 def load_encoder(path: Path | str, generator: Path | str | None = None) -> Encoder:
@@ -79,9 +77,7 @@ def load_encoder(path: Path | str, generator: Path | str | None = None) -> Encod
     from padinv.models.encoder import Encoder
 
     foreign = read_encoder(path, generator)
-    encoder = Encoder(foreign.spec, foreign.config)
-    encoder.load_state_dict(foreign.state)
-    return encoder.eval()
+    return build_module(lambda: Encoder(foreign.spec, foreign.config), foreign.state).eval()
 
 
 def describe(path: Path | str) -> dict[str, Any]:

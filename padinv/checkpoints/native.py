@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from padinv.checkpoints.build import build_module, expected_shapes
 from padinv.models.discriminator import Discriminator
 from padinv.models.generator import Generator
-from padinv.runtime.errors import InputError
+from padinv.runtime.errors import InputError, MismatchError, UsageError
 from padinv.runtime.files import atomic_path
-from padinv.runtime.spec import ModelSpec
+from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, open_safetensors, parse_json
+from padinv.runtime.spec import MAX_WIDTH, ModelSpec
 
 if TYPE_CHECKING:
     from padinv.models.encoder import Encoder, EncoderConfig
 
 FORMAT = 1
+_DTYPES = {
+    "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64,
+    "I64": torch.int64, "I32": torch.int32, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 
 
 def generator_hash(generator: Generator) -> str:
@@ -171,22 +176,21 @@ def read_header(path: Path | str) -> dict[str, Any] | None:
     Raises:
         InputError: the file is missing, unreadable, or its header is broken.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, not a checkpoint file")
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("padinv")
+        with SafetensorsFile.open(path) as file:
+            text = file.metadata.get("padinv")
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder, not a checkpoint file") from error
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    except SafetensorError:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except DamagedFileError:
         return None
     if text is None:
         return None
     try:
-        header = json.loads(text)
+        header = parse_json(text)
         if not isinstance(header, dict) or not isinstance(header.get("kind"), str):
             raise ValueError("no kind")
     except ValueError as error:
@@ -205,22 +209,50 @@ def _header_of(path: Path, kind: str) -> dict[str, Any]:
     return header
 
 
-def _fill(module: torch.nn.Module, path: Path, prefix: str) -> None:
-    with safe_open(path, framework="pt") as file:
-        state = {k.removeprefix(prefix): file.get_tensor(k).float() for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
-    target = module.state_dict()
-    for name, tensor in state.items():
-        if name in target and not target[name].is_floating_point():
-            state[name] = tensor.to(target[name].dtype)
-        if not torch.isfinite(tensor).all():
-            raise InputError(
-                f"{path}: {prefix}{name} holds values that are not finite; the file is of a broken training"
-            )
+Module = TypeVar("Module", bound=torch.nn.Module)
+
+
+def _load(make: Callable[[], Module], path: Path, prefix: str) -> Module:
+    """The module that `make` builds, with the file's tensors `prefix`... as its weights, in eval mode.
+
+    Shapes are compared before anything is allocated: a header of a few hundred bytes can describe any network.
+
+    Raises:
+        InputError: the header describes no network, or the tensors are not that network's.
+    """
     try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise InputError(f"{path} does not fit its own header: {first}") from error
+        shapes = expected_shapes(make)
+    except (InputError, UsageError, MismatchError, RuntimeError, TypeError, ValueError, OverflowError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} describes a network that cannot be built: {text}") from error
+    with open_safetensors(path, "a network") as file:
+        found = {k.removeprefix(prefix): e for k, e in file.entries.items() if k.startswith(prefix)}
+        for name in sorted(shapes.keys() | found.keys()):
+            if name not in found or name not in shapes or found[name].shape != shapes[name]:
+                here = f"it has {list(found[name].shape)}" if name in found else "it has none"
+                wanted = f"{list(shapes[name])} belongs there" if name in shapes else "none belongs there"
+                raise InputError(f"{path} does not fit its own header: of {prefix}{name}, {here}, and {wanted}")
+        try:
+            state = {name: _tensor(file, f"{prefix}{name}", path) for name in shapes}
+        except DamagedFileError as error:
+            raise InputError(f"{path} cannot be read: it {error}") from error
+    return build_module(make, state).eval()
+
+
+def _tensor(file: SafetensorsFile, name: str, path: Path) -> torch.Tensor:
+    entry = file.entries[name]
+    dtype = _DTYPES.get(entry.dtype)
+    if dtype is None:
+        raise InputError(f"{path} holds {name} as {entry.dtype}, which padinv does not write")
+    data = file.read_bytes(name)
+    tensor = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+    tensor = tensor.reshape(entry.shape)
+    if not tensor.is_floating_point():
+        return tensor
+    tensor = tensor.float()
+    if tensor.numel() and not all(torch.isfinite(extreme) for extreme in torch.aminmax(tensor)):
+        raise InputError(f"{path}: {name} holds values that are not finite; the file is of a broken training")
+    return tensor
 
 
 def load_native_generator(path: Path | str) -> Generator:
@@ -230,10 +262,8 @@ def load_native_generator(path: Path | str) -> Generator:
         InputError: missing, damaged, or of another kind.
     """
     path = Path(path)
-    header = _header_of(path, "generator")
-    generator = Generator(ModelSpec.from_dict(header.get("spec")))
-    _fill(generator, path, "generator.")
-    return generator.eval()
+    spec = ModelSpec.from_dict(_header_of(path, "generator").get("spec"))
+    return _load(lambda: Generator(spec), path, "generator.")
 
 
 def load_native_discriminator(path: Path | str) -> Discriminator | None:
@@ -243,16 +273,20 @@ def load_native_discriminator(path: Path | str) -> Discriminator | None:
         InputError: missing, damaged, or of another kind.
     """
     path = Path(path)
-    header = _header_of(path, "generator")
-    config = header.get("discriminator")
+    config = _header_of(path, "generator").get("discriminator")
     if config is None:
         return None
-    try:
-        discriminator = Discriminator(**config)
-    except TypeError as error:
-        raise InputError(f"{path} describes a discriminator that this padinv does not know: {error}") from error
-    _fill(discriminator, path, "discriminator.")
-    return discriminator.eval()
+    if not isinstance(config, dict) or not _is_modest(config):
+        raise InputError(f"{path} describes a discriminator that this padinv does not know")
+    return _load(lambda: Discriminator(**config), path, "discriminator.")
+
+
+def _is_modest(config: dict[str, Any]) -> bool:
+    """Whether a discriminator's sizes are such that a network can be built of them."""
+    channels = config.get("channels")
+    sizes = [config.get("resolution"), config.get("fc_channels") or 1]
+    sizes += channels if isinstance(channels, list) else []
+    return len(sizes) <= 16 and all(type(n) is int and 1 <= n <= MAX_WIDTH for n in sizes)
 
 
 def load_native_encoder(path: Path | str) -> Encoder:
@@ -265,6 +299,5 @@ def load_native_encoder(path: Path | str) -> Encoder:
 
     path = Path(path)
     header = _header_of(path, "encoder")
-    encoder = Encoder(ModelSpec.from_dict(header.get("spec")), EncoderConfig.from_dict(header.get("config")))
-    _fill(encoder, path, "encoder.")
-    return encoder.eval()
+    spec, config = ModelSpec.from_dict(header.get("spec")), EncoderConfig.from_dict(header.get("config"))
+    return _load(lambda: Encoder(spec, config), path, "encoder.")

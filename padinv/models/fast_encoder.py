@@ -152,13 +152,13 @@ class FastBody(nn.Module):
         )
         for level in needed:
             if level <= self.centre:
-                central = torch.tensor(centre_cells(self.centre, level))
+                central = torch.tensor(centre_cells(self.centre, level), device="cpu")
                 self.register_buffer(f"centre_{level}", central, persistent=False)
             cells = ring_cells(level, level)
-            self.register_buffer(f"cells_{level}", torch.tensor(cells), persistent=False)
+            self.register_buffer(f"cells_{level}", torch.tensor(cells, device="cpu"), persistent=False)
             for r in (r for r in self.pad_resolutions if r > level):
                 lift = [cells.index(cell) for cell in ring_cells(r, level)]
-                self.register_buffer(f"lift_{level}_{r}", torch.tensor(lift), persistent=False)
+                self.register_buffer(f"lift_{level}_{r}", torch.tensor(lift, device="cpu"), persistent=False)
         # Everything starts at the average image: zero residuals, zero rings.
         last: list[nn.Module] = [self.codes, *([self.const_head.get_submodule("1")] if self.const_head else [])]
         last += [p.get_submodule("1") for p in self.projections.values()]

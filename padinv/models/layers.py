@@ -21,7 +21,7 @@ _TAPS = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's resampling filter
 
 def fir_kernel(gain: float) -> Tensor:
     """The 4 x 4 resampling filter: outer product of [1, 3, 3, 1], normalised to sum `gain`."""
-    taps = torch.tensor(_TAPS)
+    taps = torch.tensor(_TAPS, device="cpu")  # its values are needed where modules are built on torch's meta device
     kernel = torch.outer(taps, taps)
     return kernel * (gain / kernel.sum())
 

@@ -17,7 +17,7 @@ from source_nvidia import CALLS, Module, NvidiaGenerator, dump
 from source_rosinality import RosinalityGenerator
 
 from padinv.checkpoints import load_generator
-from padinv.checkpoints.container import unpickler
+from padinv.checkpoints.container import lazy_tensors
 from padinv.checkpoints.convert import import_generator
 from padinv.runtime.errors import InputError
 
@@ -163,7 +163,7 @@ def test_attributes_that_all_modules_share(tmp_path: Path) -> None:
 
 
 def test_names_out_of_a_file_are_quoted_tamely(tmp_path: Path) -> None:
-    name = "evil\n\x1b[2J" + "x" * 5000
+    name = "evil\n\x1b[2J" + "x" * 900
     path = edited(tmp_path, put(name, torch.zeros(3)))
     with pytest.raises(InputError) as error:
         load_generator(path)
@@ -213,8 +213,8 @@ def test_bombs(tmp_path: Path, name: str) -> None:
 
 
 def test_endless_work_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpickler, "MAX_OPERATIONS", 10_000)
-    refused(tmp_path / "x.pkl", b"\x80\x02" + b"N0" * 5_000 + b"N.", "more steps than any checkpoint")
+    monkeypatch.setattr(lazy_tensors, "MAX_STEPS", 10_000)
+    refused(tmp_path / "x.pkl", b"\x80\x02" + b"N0" * 5_000 + b"N.", "more steps to read than any checkpoint")
     (tmp_path / "y.pkl").write_bytes(b"\x80\x02" + b"N0" * 4_000 + b"N.")
     with pytest.raises(InputError, match="holds no network"):
         load_generator(tmp_path / "y.pkl")
@@ -245,12 +245,12 @@ def lying(path: Path, shape: tuple[int, ...], stride: tuple[int, ...], offset: i
     [
         ((5,), (1,), 0, "beyond its own bytes"),
         ((4,), (1,), 1, "beyond its own bytes"),
-        ((4,), (1,), -1, "shape is no shape"),
+        ((4,), (1,), -1, "shape makes no sense"),
         ((1 << 40,), (1,), 0, "beyond its own bytes"),
         ((1 << 20, 1 << 20), (0, 0), 0, "beyond its own bytes"),
-        ((1 << 62,), (1,), 0, "shape is no shape"),
+        ((1 << 62,), (1,), 0, "shape makes no sense"),
         ((4, 1), (1,), 0, "do not fit each other"),
-        ((1,) * 9, (1,) * 9, 0, "do not fit each other"),
+        ((1,) * 9, (1,) * 9, 0, "9 dimensions"),
     ],
 )
 def test_tensors_that_reach_elsewhere(
@@ -312,7 +312,7 @@ def test_tied_weights_that_fill_the_memory_are_refused(tmp_path: Path) -> None:
     assert load_generator(tmp_path / "x.pt").spec.w_dim == 5  # honest sharing is no offence
     wide = {k: v for k, v in g.state_dict().items() if not k.startswith("style.")}
     side = 512
-    for i in range(1, 40):
+    for i in range(1, 64):
         wide[f"style.{i}.weight"] = big[: side * side].reshape(side, side)
         wide[f"style.{i}.bias"] = big[:side]
     wide = {k: torch.zeros(v.shape[0], side) if "modulation.weight" in k else v for k, v in wide.items()}

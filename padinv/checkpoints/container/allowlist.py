@@ -1,19 +1,22 @@
 """The names that a checkpoint may ask for, and what padinv makes of each: tensors, arrays, plain containers.
 
-Everything else is refused by name. Nothing here imports what the file names: `argparse.Namespace` and `EasyDict` become
-dictionaries, a class of NVIDIA's becomes its name and its state, and the source code that NVIDIA's files carry is
-dropped unread.
+Nothing here imports what the file names: `argparse.Namespace` and `EasyDict` become dictionaries, a class of NVIDIA's
+becomes its name and its state, and the source code that NVIDIA's files carry is dropped unread. Values that are not
+part of a network (paths, dates, a project's own configuration, numbers that no StyleGAN2 has) become `Opaque`: they do
+not stand in the way of a good file. Functions and classes of Python itself and of torch are refused by name.
 """
 
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from padinv.checkpoints.container.lazy_tensors import (
     ITEM_BYTES,
+    MAX_DIMENSIONS,
     BytesSource,
     Literal,
     Refused,
@@ -22,16 +25,28 @@ from padinv.checkpoints.container.lazy_tensors import (
     TensorRef,
     contiguous_strides,
 )
-from padinv.checkpoints.container.unpickler import Marked, Unpickler, check_key, plain
+from padinv.checkpoints.container.unpickler import (
+    DICT_COST,
+    MEMBER_COST,
+    PAIR_COST,
+    SET_COST,
+    Marked,
+    Unpickler,
+    check_key,
+    plain,
+)
 
 STORAGE_TYPES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
     "ByteStorage": "uint8", "BoolStorage": "bool", "UntypedStorage": "uint8",
+    "ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128",
 }  # fmt: skip
+_DTYPES = {name: name for name in ITEM_BYTES} | {"half": "float16", "float": "float32", "double": "float64"}
 _NUMPY_TYPES = {
     "f8": "float64", "f4": "float32", "f2": "float16",
     "i8": "int64", "i4": "int32", "i2": "int16", "i1": "int8", "u1": "uint8", "b1": "bool",
+    "u8": "uint64", "u4": "uint32", "u2": "uint16", "c8": "complex64", "c16": "complex128",
 }  # fmt: skip
 _SCALAR_FORMS = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b",
                  "u8": "Q", "u4": "I", "u2": "H", "u1": "B", "b1": "?"}  # fmt: skip
@@ -42,7 +57,16 @@ _DICTIONARIES = {
     ("dnnlib", "EasyDict"),
     # Training statistics of Hammer, which its files may carry beside the weights.
     ("runners.utils.running_stats", "SingleStats"),
+    ("types", "SimpleNamespace"),
 }
+# Classes of Python's own that hold values and do nothing.
+_INERT_STANDARD = {
+    "pathlib": None, "pathlib._local": None, "datetime": None, "decimal": None, "fractions": None, "uuid": None,
+    "enum": None, "array": None, "random": {"Random"}, "collections": {"deque", "ChainMap", "UserDict"},
+    "builtins": {"slice", "range", "complex", "bytearray", "bytes", "tuple"},
+    "logging": {"Logger", "getLogger"}, "typing": None, "functools": set(), "re": set(),
+}  # fmt: skip
+_TENSOR_COST, _STORAGE_COST = 400, 250
 _TENSORFLOW = ("dnnlib.tflib", "tensorflow", "tfutil", "training.networks_progan")
 
 
@@ -59,6 +83,13 @@ class NumpyType:
     """A numpy dtype: 'f4' and its like."""
 
     code: str
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A value that padinv does not read, and what it is; refused only where a weight should be."""
+
+    what: str
 
 
 @dataclass
@@ -79,8 +110,8 @@ def find(module: str, name: str) -> Any:
         return TypeName("storage", STORAGE_TYPES[name])
     if module in ("torch.cuda", "torch.storage") and name in STORAGE_TYPES:
         return TypeName("storage", STORAGE_TYPES[name])
-    if module == "torch" and (name in ITEM_BYTES or name in ("complex64", "complex128", "half", "float", "double")):
-        return TypeName("dtype", {"half": "float16", "float": "float32", "double": "float64"}.get(name, name))
+    if module == "torch" and name in _DTYPES:
+        return TypeName("dtype", _DTYPES[name])
     if (module, name) in _DICTIONARIES:
         return _DICTIONARY
     maker = _CONSTRUCTORS.get((module.replace("numpy._core", "numpy.core"), name))
@@ -91,10 +122,27 @@ def find(module: str, name: str) -> Any:
             "is a network of the TensorFlow StyleGAN repositories: recognised, not supported, because TensorFlow "
             "pickles have another layout; convert it with legacy.py of NVIDIA's stylegan2-ada-pytorch first"
         )
+    if _is_inert(module, name):
+        return OpaqueMaker(f"{_printable(module)}.{_printable(name)}")
     raise Refused(
         f"asks for {_printable(module)}.{_printable(name)}, which is not among the tensors and containers that padinv "
         "reads; nothing of it was run, and nothing imported; save the networks' state_dict() instead"
     )
+
+
+def _is_inert(module: str, name: str) -> bool:
+    """Whether `module.name` may stand for a value that is left unread: nothing is imported or run in either case.
+
+    Functions and classes of Python's own and of torch are not such values: a file that asks for them is an attack, or
+    holds a whole network object whose weights would silently be missing.
+    """
+    top = module.split(".")[0]
+    if top in ("torch", "torchvision"):
+        return module == "torch._utils" and name.startswith("_rebuild_") and name.isidentifier()
+    allowed = _INERT_STANDARD.get("builtins" if module == "__builtin__" else module, set())
+    if allowed is None or name in allowed:
+        return name.isidentifier()
+    return not (top in sys.stdlib_module_names or top in ("__builtin__", "posix", "nt", "copy_reg"))
 
 
 def _printable(text: str) -> str:
@@ -117,16 +165,31 @@ class Simple:
         return value
 
 
+class OpaqueMaker:
+    """Makes `Opaque` of whatever arguments and state the file gives."""
+
+    def __init__(self, what: str) -> None:
+        self.value = Opaque(f"a {what}")
+
+    def call(self, args: tuple[Any, ...], machine: Unpickler) -> Any:
+        machine.spend(DICT_COST)
+        return Marked(self.value, self)
+
+    def build(self, value: Any, state: Any, machine: Unpickler) -> Any:
+        return value
+
+
 class Dictionary:
     """Becomes a dict; its attributes and its items are the same thing."""
 
     def call(self, args: tuple[Any, ...], machine: Unpickler) -> Any:
-        return Marked(_as_dict(args), self)
+        return Marked(_as_dict(args, machine), self)
 
     def build(self, value: Any, state: Any, machine: Unpickler) -> Any:
         if isinstance(state, tuple) and len(state) == 2:  # (attributes, slots)
             state = state[0]
         if isinstance(state, dict):
+            machine.spend(PAIR_COST * len(state), len(state))
             value.update(state)
         return value
 
@@ -135,7 +198,7 @@ class Ordered:
     """OrderedDict and its like: a dict whose own attributes do not matter."""
 
     def call(self, args: tuple[Any, ...], machine: Unpickler) -> Any:
-        return Marked(_as_dict(args), self)
+        return Marked(_as_dict(args, machine), self)
 
     def build(self, value: Any, state: Any, machine: Unpickler) -> Any:
         return value
@@ -162,36 +225,42 @@ class NumpyDtype:
         if isinstance(code, NumpyType):
             return code
         if not isinstance(code, str):
-            raise Refused("is damaged (an array's type is no type)")
-        if code.startswith(">"):
-            raise Refused("holds big-endian arrays, which padinv does not read")
-        return Marked(NumpyType(code.lstrip("<|=")), self)
+            raise Refused("is damaged (an array's type is not a type)")
+        machine.spend(DICT_COST)
+        return Marked(NumpyType(code[:20].lstrip("<|=")), self)
 
     def build(self, value: Any, state: Any, machine: Unpickler) -> Any:
         if isinstance(state, tuple) and len(state) > 1 and state[1] == ">":
-            raise Refused("holds big-endian arrays, which padinv does not read")
+            return NumpyType(f">{value.code.lstrip('>')}")
         return value
 
 
-def _as_dict(args: tuple[Any, ...]) -> dict[Any, Any]:
-    """The dict of a constructor's arguments: none, another dict, or a list of pairs."""
+def _as_dict(args: tuple[Any, ...], machine: Unpickler) -> dict[Any, Any]:
+    """The dict of a constructor's arguments: none, another dict, or a list of pairs.
+
+    The file may give the same argument to many constructors, so every copy is accounted for.
+    """
+    machine.spend(DICT_COST)
     if not args or args[0] is None:
         return {}
+    if isinstance(args[0], (dict, list, tuple)):
+        machine.spend(PAIR_COST * len(args[0]), len(args[0]))
     if isinstance(args[0], dict):
         return dict(args[0])
     if isinstance(args[0], (list, tuple)) and all(isinstance(p, (list, tuple)) and len(p) == 2 for p in args[0]):
         return {check_key(k): plain(v) for k, v in args[0]}
-    raise Refused("is damaged (a dictionary in it is made of what is none)")
+    raise Refused("is damaged (a dictionary in it is made of something else)")
 
 
 def _default_dict(args: tuple[Any, ...], machine: Unpickler) -> Any:
-    return Marked(_as_dict(args[1:]), _ORDERED)
+    return Marked(_as_dict(args[1:], machine), _ORDERED)
 
 
 def _set(args: tuple[Any, ...], machine: Unpickler) -> set[Any] | frozenset[Any]:
     items = args[0] if args else ()
     if not isinstance(items, (list, tuple, set, frozenset)):
-        raise Refused("is damaged (a set in it is made of what is none)")
+        raise Refused("is damaged (a set in it is made of something else)")
+    machine.spend(SET_COST + MEMBER_COST * len(items), len(items))
     return {check_key(item) for item in items}
 
 
@@ -199,7 +268,7 @@ def _encode(args: tuple[Any, ...], machine: Unpickler) -> bytes:
     """`_codecs.encode(text, 'latin1')`, the way that old pickles write bytes."""
     if len(args) != 2 or not isinstance(args[0], str) or args[1] not in ("latin1", "latin-1"):
         raise Refused("is damaged (bytes in it are made in a way that no pickle has)")
-    machine.spend(len(args[0]))
+    machine.spend(len(args[0]) + 64, len(args[0]) >> 8)
     return args[0].encode("latin-1")
 
 
@@ -218,8 +287,12 @@ def _persistent_object(args: tuple[Any, ...], machine: Unpickler) -> Persistent:
 
 
 def _int_tuple(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, (tuple, list)) or not all(type(n) is int for n in value):
-        raise Refused("has a tensor whose shape is no shape")
+    if not isinstance(value, (tuple, list)):
+        raise Refused("has a tensor whose shape makes no sense")
+    if len(value) > MAX_DIMENSIONS:
+        raise Refused(f"has a tensor of {len(value)} dimensions, which no network has")
+    if not all(type(n) is int for n in value):
+        raise Refused("has a tensor whose shape makes no sense")
     return tuple(value)
 
 
@@ -231,15 +304,14 @@ def _tensor(args: tuple[Any, ...], machine: Unpickler) -> TensorRef:
     dtype = storage.dtype
     if len(args) >= 7 and isinstance(args[6], TypeName) and args[6].kind == "dtype":
         dtype = args[6].name
-        if dtype not in ITEM_BYTES:
-            raise Refused(f"holds numbers of type {dtype}, which no StyleGAN2 has")
+    machine.spend(_TENSOR_COST)
     return TensorRef(storage, dtype, offset, shape, stride)
 
 
-def _first_tensor(args: tuple[Any, ...], machine: Unpickler) -> TensorRef:
+def _first_tensor(args: tuple[Any, ...], machine: Unpickler) -> TensorRef | Opaque:
     """`_rebuild_parameter(data, requires_grad, hooks)`: the data."""
-    if not args or not isinstance(args[0], TensorRef):
-        raise Refused("is damaged (a parameter in it is no tensor)")
+    if not args or not isinstance(args[0], (TensorRef, Opaque)):
+        raise Refused("is damaged (a parameter in it is not a tensor)")
     return args[0]
 
 
@@ -254,23 +326,23 @@ def _load_from_bytes(args: tuple[Any, ...], machine: Unpickler) -> Storage:
     """A storage inside a plain pickle: a torch file of its own within a run of bytes."""
     span = args[0] if args else None
     if isinstance(span, bytes):
-        span = Span(BytesSource(span), 0, len(span))
+        span = Span(BytesSource(span, machine.source), 0, len(span))
     if not isinstance(span, Span):
         raise Refused("is damaged (a storage in it has no bytes)")
     if machine.nested is None:
         raise Refused("nests torch files in torch files, which no checkpoint does")
+    machine.spend(_STORAGE_COST, 100)
     return machine.nested(span)
 
 
-def _numpy_type(dtype: Any) -> str:
-    if not isinstance(dtype, NumpyType) or dtype.code not in _NUMPY_TYPES:
-        raise Refused(f"holds an array of type {getattr(dtype, 'code', dtype)!s:.20}, which no StyleGAN2 has")
-    return _NUMPY_TYPES[dtype.code]
-
-
-def _array(data: Any, dtype: Any, shape: Any, fortran: bool, machine: Unpickler) -> TensorRef:
-    name, sides = _numpy_type(dtype), _int_tuple(shape if isinstance(shape, (tuple, list)) else (shape,))
-    span = Literal(data) if isinstance(data, bytes) else data
+def _array(data: Any, dtype: Any, shape: Any, fortran: bool, machine: Unpickler) -> TensorRef | Opaque:
+    if not isinstance(dtype, NumpyType):
+        raise Refused("is damaged (an array's type is not a type)")
+    machine.spend(_TENSOR_COST + _STORAGE_COST)
+    if dtype.code not in _NUMPY_TYPES:  # texts, dates, objects, big-endian numbers
+        return Opaque(f"an array of type {_printable(dtype.code[:20])}")
+    name, sides = _NUMPY_TYPES[dtype.code], _int_tuple(shape if isinstance(shape, (tuple, list)) else (shape,))
+    span = Literal(data, machine.source.budget) if isinstance(data, bytes) else data
     if not isinstance(span, (Span, Literal)):
         raise Refused("is damaged (an array in it has no bytes)")
     storage = Storage(name, span.length // ITEM_BYTES[name])
@@ -278,18 +350,21 @@ def _array(data: Any, dtype: Any, shape: Any, fortran: bool, machine: Unpickler)
     return TensorRef(storage, name, 0, sides, contiguous_strides(sides, fortran))
 
 
-def _from_buffer(args: tuple[Any, ...], machine: Unpickler) -> TensorRef:
+def _from_buffer(args: tuple[Any, ...], machine: Unpickler) -> TensorRef | Opaque:
     """`numpy.core.numeric._frombuffer(bytes, dtype, shape, order)` of protocol 5."""
     if len(args) != 4:
         raise Refused("is damaged (an array in it has no contents)")
     return _array(args[0], args[1], args[2], args[3] == "F", machine)
 
 
-def _scalar(args: tuple[Any, ...], machine: Unpickler) -> int | float | bool:
-    if len(args) != 2 or not isinstance(args[0], NumpyType) or args[0].code not in _SCALAR_FORMS:
-        raise Refused("is damaged (a number in it is none)")
+def _scalar(args: tuple[Any, ...], machine: Unpickler) -> int | float | bool | Opaque:
+    if len(args) != 2 or not isinstance(args[0], NumpyType):
+        raise Refused("is damaged (a number in it is not one)")
+    form = _SCALAR_FORMS.get(args[0].code)
+    if form is None:
+        return Opaque(f"a number of type {_printable(args[0].code[:20])}")
     data = args[1].bytes(16) if isinstance(args[1], Span) else args[1]
-    return struct.unpack("<" + _SCALAR_FORMS[args[0].code], data)[0]
+    return struct.unpack("<" + form, data)[0]
 
 
 def _text(args: tuple[Any, ...], machine: Unpickler) -> str:
@@ -316,6 +391,8 @@ _CONSTRUCTORS: dict[tuple[str, str], Any] = {
     ("torch.storage", "_load_from_bytes"): Simple(_load_from_bytes),
     ("torch", "Size"): Simple(_size),
     ("torch", "device"): Simple(_text),
+    ("torch", "Generator"): OpaqueMaker("torch.Generator"),
+    ("torch._C", "Generator"): OpaqueMaker("torch.Generator"),
     ("torch.torch_version", "TorchVersion"): Simple(_text),
     ("torch", "Tensor"): TypeName("class", "Tensor"),
     ("torch.nn.parameter", "Parameter"): TypeName("class", "Parameter"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from padinv.checkpoints.container.allowlist import Opaque
 from padinv.checkpoints.container.lazy_tensors import (
     ITEM_BYTES,
     Refused,
@@ -21,14 +21,16 @@ from padinv.checkpoints.container.lazy_tensors import (
     contiguous_strides,
 )
 from padinv.checkpoints.container.torch_files import is_legacy, read_legacy, read_pickle, read_zip
-from padinv.runtime.errors import InputError
+from padinv.runtime.errors import InputError, is_out_of_memory
+from padinv.runtime.foreign_files import foreign_file
+from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, is_safetensors
 
 _SAFETENSORS_TYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
-    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64",
 }  # fmt: skip
 _MAX_SENTENCE = 500
-_MAX_SAFETENSORS_HEADER = 100_000_000  # the format's own limit
 
 # What a damaged file can make the parser's own arithmetic raise. The parser has no other side effects.
 _DAMAGE = (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error, RecursionError)
@@ -59,10 +61,12 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is a folder, not a checkpoint file") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise InputError(f"{path} asks for more memory than there is; it is damaged, or no checkpoint") from error
     except _DAMAGE as error:
         raise InputError(f"{path} is damaged: what it holds makes no sense; download or copy it again") from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(f"{path} needs more memory than there is, so it was not read") from error
 
 
 def printable(text: str) -> str:
@@ -79,8 +83,6 @@ def open_contents(path: Path) -> Iterator[tuple[Source, Contents]]:
         InputError: missing, empty, a web page, of an unknown kind, or damaged.
     """
     with reading(path):
-        if path.is_dir():
-            raise Refused("is a folder, not a checkpoint file")
         source = Source(path)
     try:
         with reading(path):
@@ -98,7 +100,7 @@ def read_contents(source: Source) -> Contents:
     """
     if source.size == 0:
         raise Refused("is empty (0 bytes); the download or copy did not finish")
-    head = bytes(source.view(0, min(source.size, 4096)))
+    head = source.read(0, min(source.size, 4096))
     if page := web_page(head):
         raise Refused(page)
     if head.startswith(b"version https://git-lfs"):
@@ -109,11 +111,13 @@ def read_contents(source: Source) -> Contents:
         if is_legacy(source):
             return Contents("torch (old format)", read_legacy(source))
         return Contents("pickle", read_pickle(source))
-    if len(head) > 9 and head[8:9] == b"{":
+    if is_safetensors(head):
         return Contents("safetensors", read_safetensors(source))
     if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
         raise Refused("is a compressed or packed archive; unpack it, and import the checkpoint inside")
-    raise Refused("is neither a file of padinv's nor a checkpoint (no torch file, no pickle, no safetensors)")
+    if what := foreign_file(head):
+        raise Refused(f"{what}; it is not a checkpoint")
+    raise Refused("is neither a file of padinv's nor a checkpoint (not a torch file, a pickle or a safetensors file)")
 
 
 def web_page(head: bytes) -> str | None:
@@ -130,31 +134,23 @@ def web_page(head: bytes) -> str | None:
     )
 
 
-def read_safetensors(source: Source) -> dict[str, TensorRef]:
+def read_safetensors(source: Source) -> dict[str, TensorRef | Opaque]:
     """The tensors of any safetensors file, as references.
 
     Raises:
-        Refused: damaged, or of types that no network has.
+        Refused: damaged.
     """
-    (length,) = struct.unpack("<Q", source.view(0, 8))
-    if length > min(_MAX_SAFETENSORS_HEADER, source.size - 8):
-        raise Refused("is a safetensors file that is cut short or damaged")
-    header = json.loads(bytes(source.view(8, length)))
-    if not isinstance(header, dict):
-        raise Refused("is a safetensors file with a damaged header")
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        dtype = _SAFETENSORS_TYPES.get(str(entry["dtype"]))
+    try:
+        entries = SafetensorsFile(source.file).entries
+    except DamagedFileError as error:
+        raise Refused(str(error)) from error
+    tensors: dict[str, TensorRef | Opaque] = {}
+    for name, entry in entries.items():
+        dtype = _SAFETENSORS_TYPES.get(entry.dtype)
         if dtype is None:
-            raise Refused(f"holds numbers of type {str(entry['dtype'])[:10]}, which no StyleGAN2 has")
-        begin, end = entry["data_offsets"]
-        shape = tuple(entry["shape"])
-        if type(begin) is not int or type(end) is not int or not 0 <= begin <= end <= source.size - 8 - length:
-            raise Refused("is a safetensors file that is cut short or damaged")
-        ref_strides = contiguous_strides(shape)
-        storage = Storage(dtype, (end - begin) // ITEM_BYTES[dtype])
-        storage.bind(Span(source, 8 + length + begin, end - begin))
-        tensors[name] = TensorRef(storage, dtype, 0, shape, ref_strides)
+            tensors[name] = Opaque(f"a tensor of type {entry.dtype}")
+            continue
+        storage = Storage(dtype, entry.length // ITEM_BYTES[dtype])
+        storage.bind(Span(source, entry.start, entry.length))
+        tensors[name] = TensorRef(storage, dtype, 0, entry.shape, contiguous_strides(entry.shape))
     return tensors

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
-import zlib
 from typing import Any
 
 from padinv.checkpoints.container.allowlist import TypeName, find
-from padinv.checkpoints.container.lazy_tensors import ITEM_BYTES, Refused, Source, Span, Storage
+from padinv.checkpoints.container.lazy_tensors import ITEM_BYTES, Refused, Source, Span, Storage, index_limit
 from padinv.checkpoints.container.unpickler import Unpickler
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
-MAX_ENTRIES = 100_000
-_MAX_DIRECTORY = 1 << 26
-_END = struct.Struct("<4s4H2LH")
-_END64_LOCATOR = struct.Struct("<4sLQL")
-_END64 = struct.Struct("<4sQ2H2L4Q")
+_STORAGE_COST = 600
 _LOCAL = struct.Struct("<4s5H3L2H")
 
 
@@ -42,16 +38,15 @@ def read_zip(source: Source) -> Any:
     Raises:
         Refused: not such an archive, truncated, or not allowed.
     """
-    _check_directory(source)
     try:
-        with zipfile.ZipFile(source.path) as archive:
+        with zipfile.ZipFile(_Directory(source)) as archive:  # type: ignore[arg-type]
             entries = {info.filename: info for info in archive.infolist()}
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error) as error:
         raise Refused("is a zip archive that is cut short or damaged; download or copy it again") from error
     pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
         raise Refused(
-            "is a zip archive, but no torch file: it has no data.pkl; if it holds a checkpoint, unpack it first"
+            "is a zip archive, but not a torch file: it has no data.pkl; if it holds a checkpoint, unpack it first"
         )
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}constants.pkl" in entries:
@@ -61,10 +56,12 @@ def read_zip(source: Source) -> Any:
         raise Refused("was written on a big-endian machine, which padinv does not read")
     # torch can be told to write no checksums; it then writes wrong ones everywhere, and none may be trusted.
     main = _record(source, entries[pickles[0]])
-    trusted = zlib.crc32(main.view()) == entries[pickles[0]].CRC
+    trusted = source.checksum(main.start, main.length) == entries[pickles[0]].CRC
     version = entries.get(f"{root}version")
-    if not trusted and version is not None and zlib.crc32(_record(source, version).view()) == version.CRC:
-        raise Refused("is damaged (a checksum in it is wrong); download or copy it again")
+    if not trusted and version is not None:
+        span = _record(source, version)
+        if source.checksum(span.start, span.length) == version.CRC:
+            raise Refused("is damaged (a checksum in it is wrong); download or copy it again")
     storages: dict[str, Storage] = {}
 
     def persistent(value: Any) -> Storage:
@@ -73,6 +70,7 @@ def read_zip(source: Source) -> Any:
             entry = entries.get(f"{root}data/{key}")
             if entry is None:
                 raise Refused(f"lacks the record data/{key[:20]} that it names")
+            source.budget.spend(_STORAGE_COST, 1)
             storage = Storage(dtype, count)
             span = _record(source, entry)
             span.crc = entry.CRC if trusted else None
@@ -83,32 +81,48 @@ def read_zip(source: Source) -> Any:
     return Unpickler(source, main.start, main.length, find, persistent).load()
 
 
-def _check_directory(source: Source) -> None:
-    """Refuse archives whose directory alone would fill the memory, before `zipfile` reads it."""
-    tail_start = max(0, source.size - (1 << 16) - _END.size)
-    tail = bytes(source.view(tail_start))
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or at + _END.size > len(tail):
-        raise Refused("is a zip archive that is cut short; download or copy it again")
-    _, _, _, _, count, size, _, _ = _END.unpack_from(tail, at)
-    if (count == 0xFFFF or size == 0xFFFFFFFF) and at >= _END64_LOCATOR.size:
-        _, _, where, _ = _END64_LOCATOR.unpack_from(tail, at - _END64_LOCATOR.size)
-        if where + _END64.size <= source.size:
-            *_, count, size, _ = _END64.unpack(source.view(where, _END64.size))
-    if count > MAX_ENTRIES or size > _MAX_DIRECTORY:
-        raise Refused("is a zip archive with more records than any checkpoint has")
+class _Directory(io.RawIOBase):
+    """The file as `zipfile` sees it, which reads the archive's directory whole: one of usual size, or none.
+
+    What the archive says about that size is of no use: its several records may contradict each other.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.position = source, 0
+        self.limit = max(index_limit(source.size), 1 << 17)
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.position = offset + (0, self.position, self.source.size)[whence]
+        if self.position < 0:
+            raise OSError("before the file's beginning")
+        return self.position
+
+    def read(self, size: int = -1) -> bytes:
+        size = min(max(size, 0) if size >= 0 else self.source.size, max(self.source.size - self.position, 0))
+        if size > self.limit:
+            raise Refused("is a zip archive with more records than any checkpoint has")
+        data = self.source.read(self.position, size)
+        self.position += size
+        return data
 
 
 def _record(source: Source, entry: zipfile.ZipInfo) -> Span:
     """Where a record's bytes lie; torch stores them as they are."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
         raise Refused("is a compressed zip archive, which torch never writes; unpack it first")
-    header = source.view(entry.header_offset, _LOCAL.size)
+    header = source.read(entry.header_offset, _LOCAL.size)
     magic, *_, name_length, extra_length = _LOCAL.unpack(header)
     if magic != b"PK\x03\x04":
         raise Refused("is a zip archive that is damaged; download or copy it again")
     start = entry.header_offset + _LOCAL.size + name_length + extra_length
-    source.view(start, entry.file_size)
+    if start + entry.file_size > source.size:
+        raise Refused("is a zip archive that is cut short; download or copy it again")
     return Span(source, start, entry.file_size)
 
 
@@ -117,7 +131,7 @@ def _record(source: Source, entry: zipfile.ZipInfo) -> Span:
 
 def is_legacy(source: Source, start: int = 0, length: int | None = None) -> bool:
     """Whether a torch file of the old format begins here."""
-    head = bytes(source.view(start, min(64, source.size - start if length is None else length)))
+    head = source.read(start, min(64, source.size - start if length is None else length))
     return head[:1] == b"\x80" and LEGACY_MAGIC.to_bytes(10, "little") in head[:16]
 
 
@@ -133,6 +147,7 @@ def read_legacy(source: Source, start: int = 0, length: int | None = None) -> An
 
     def persistent(value: Any) -> Storage:
         dtype, key, count, view = _storage_key(value)
+        source.budget.spend(_STORAGE_COST)
         root = roots.setdefault(key, Storage(dtype, count))
         if view is None:
             return root
@@ -157,11 +172,12 @@ def read_legacy(source: Source, start: int = 0, length: int | None = None) -> An
     result = load(persistent)
     keys = load()
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise Refused("is damaged (its list of storages is none)")
+        raise Refused("is damaged (its list of storages is not one)")
+    source.budget.spend(0, len(keys))
     for key in keys:
         if key not in roots:
             raise Refused("is damaged (its list of storages names one that it does not use)")
-        (count,) = struct.unpack("<q", source.view(start, 8))
+        (count,) = struct.unpack("<q", source.read(start, 8))
         storage = roots[key]
         if count != storage.count or start + 8 + count * ITEM_BYTES[storage.dtype] > stop:
             raise Refused("is cut short; download or copy it again")
@@ -178,11 +194,11 @@ def read_nested_storage(span: Span) -> Storage:
     """The storage that a plain pickle carries as an old-format torch file of its own.
 
     Raises:
-        Refused: no such file.
+        Refused: it is not such a file.
     """
     value = read_legacy(span.source, span.start, span.length)
     if not isinstance(value, Storage):
-        raise Refused("is damaged (a storage in it is none)")
+        raise Refused("is damaged (a storage in it is not one)")
     return value
 
 

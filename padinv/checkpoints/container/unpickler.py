@@ -10,16 +10,28 @@ from __future__ import annotations
 
 import pickletools
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from padinv.checkpoints.container.lazy_tensors import Refused, Source, Span
 
-MAX_OPERATIONS = 2_000_000
-MAX_TEXT = 1 << 24
+MAX_TEXT = 1 << 22
 MAX_DIGITS = 128
 MAX_INT_BYTES = 64
+MAX_ARGUMENTS = 64
+MAX_KEY_PARTS = 64
+MAX_KEY_TEXT = 200  # characters of a text within a tuple that serves as a key
 
+# What operations and entries cost at most in memory, in bytes, as CPython 3.10 to 3.13 lay objects out.
+OPERATION_COST = 56  # a number or a pair, and its place on the stack
+MEMO_COST = 110
+LIST_COST, ITEM_COST = 48, 10
+DICT_COST, PAIR_COST = 240, 110
+SET_COST, MEMBER_COST = 200, 80
+SPAN_COST = 120
+
+_WINDOW = 1 << 15
 _KEY_TYPES = (str, int, float, bool, bytes, type(None))
 _NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
 _STOP = ord(".")
@@ -62,52 +74,68 @@ class Unpickler:
         persistent: Callable[[Any], Any] | None = None,
         nested: Callable[[Span], Any] | None = None,
     ) -> None:
-        self.source, self.start = source, start
-        self.data = source.view(start, length)
+        self.source, self.start, self.length = source, start, length
         self.find, self.persistent, self.nested = find, persistent, nested
         self.position = 0
-        self.byte_budget = 2 * length + 4096  # for bytes that constructors make, such as texts turned into bytes
+        self.spend = source.budget.spend
+        self._window, self._window_at = b"", 0
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
     # -- reading
 
-    def take(self, count: int) -> memoryview:
-        if count < 0 or self.position + count > len(self.data):
-            raise Refused("is cut short")
-        piece = self.data[self.position : self.position + count]
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes.
+
+        Raises:
+            Refused: the pickle ends before.
+        """
+        piece = self._peek(count)
         self.position += count
         return piece
+
+    def _peek(self, count: int) -> bytes:
+        if count < 0 or self.position + count > self.length:
+            raise Refused("is cut short")
+        at = self.position - self._window_at
+        if not 0 <= at <= len(self._window) - count:
+            self._window_at, at = self.position, 0
+            size = min(max(count, _WINDOW), self.length - self.position)
+            self._window = self.source.read(self.start + self.position, size)
+        return self._window[at : at + count]
 
     def number(self, form: str) -> int:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def line(self, limit: int) -> str:
-        here = self.start + self.position
-        limit = min(limit, len(self.data) - self.position)
-        end = self.source.find_line_end(here, here + limit)
-        if end < 0:
-            raise Refused("is damaged (a line in it has no end)")
-        text = str(self.take(end - here), "utf-8")
-        self.position += 1
-        return text
+        """The text up to the next line feed, which is skipped; at most `limit` bytes of it.
+
+        Raises:
+            Refused: there is no line feed.
+        """
+        limit = min(limit + 1, self.length - self.position)
+        for reach in (min(limit, 256), limit):
+            if (end := self._peek(reach).find(b"\n")) >= 0:
+                text = self.text(end)
+                self.position += 1
+                return text
+        raise Refused("is damaged (a line in it has no end)")
 
     def text(self, size: int, encoding: str = "utf-8") -> str:
         if size > MAX_TEXT:
             raise Refused("holds a text of unbelievable length")
-        return str(self.take(size), encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+        text = str(self.take(size), encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+        self.spend(sys.getsizeof(text))
+        return text
 
     def span(self, size: int) -> Span:
-        start = self.start + self.position
-        self.take(size)
-        return Span(self.source, start, size)
-
-    def spend(self, count: int) -> None:
-        """Account for bytes that a constructor is about to make."""
-        self.byte_budget -= count
-        if self.byte_budget < 0:
-            raise Refused("unpacks to far more than its size")
+        """The next `size` bytes, left where they are."""
+        if size < 0 or self.position + size > self.length:
+            raise Refused("is cut short")
+        self.spend(SPAN_COST)
+        self.position += size
+        return Span(self.source, self.start + self.position - size, size)
 
     # -- running
 
@@ -118,7 +146,8 @@ class Unpickler:
             Refused: it asks for something that is not allowed, or is damaged.
         """
         handlers = _HANDLERS
-        for _ in range(MAX_OPERATIONS):
+        while True:
+            self.spend(OPERATION_COST, 1)
             code = self.take(1)[0]
             if code == _STOP:
                 if len(self.stack) != 1 or self.marks:
@@ -132,7 +161,6 @@ class Unpickler:
                     )
                 raise Refused("is damaged (its pickle holds an operation that does not exist)")
             handler(self)
-        raise Refused("is a pickle of more steps than any checkpoint has")
 
     @property
     def end(self) -> int:
@@ -156,8 +184,9 @@ class Unpickler:
         return items
 
     def remember(self, key: int) -> None:
-        if key < 0 or len(self.memo) > MAX_OPERATIONS:
+        if not 0 <= key < 1 << 63:
             raise Refused("is damaged (its memo is out of range)")
+        self.spend(MEMO_COST)
         self.memo[key] = self.top()
 
     def recall(self, key: int) -> None:
@@ -168,6 +197,8 @@ class Unpickler:
     def reduce(self, maker: Any, args: Any) -> None:
         if not isinstance(args, tuple) or not callable(getattr(maker, "call", None)):
             raise Refused("is damaged (it calls what cannot be called)")
+        if len(args) > MAX_ARGUMENTS:  # the file may ask for the same arguments again and again
+            raise Refused("is damaged (it calls something with too many arguments)")
         made = maker.call(tuple(plain(a) for a in args), self)
         self.stack.append(made)
 
@@ -179,20 +210,23 @@ class Unpickler:
     def set_items(self, target: Any, items: list[Any]) -> None:
         target = plain(target)
         if type(target) is not dict or len(items) % 2:
-            raise Refused("is damaged (it fills what is no dictionary)")
+            raise Refused("is damaged (it fills what is not a dictionary)")
+        self.spend(PAIR_COST * (len(items) // 2) + (0 if target else DICT_COST))
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[check_key(key)] = plain(value)
 
     def extend(self, target: Any, items: list[Any]) -> None:
         target = plain(target)
         if type(target) is not list:
-            raise Refused("is damaged (it appends to what is no list)")
+            raise Refused("is damaged (it appends to what is not a list)")
+        self.spend(ITEM_COST * len(items) + (0 if target else LIST_COST))
         target.extend(plain(item) for item in items)
 
     def add_items(self, target: Any, items: list[Any]) -> None:
         target = plain(target)
         if type(target) is not set:
-            raise Refused("is damaged (it adds to what is no set)")
+            raise Refused("is damaged (it adds to what is not a set)")
+        self.spend(MEMBER_COST * len(items))
         target.update(check_key(item) for item in items)
 
 
@@ -202,16 +236,26 @@ def plain(value: Any) -> Any:
 
 
 def check_key(key: Any) -> Any:
-    """A dictionary key or set member whose hash is cheap: hashing nested tuples can take for ever."""
+    """A dictionary key or set member that is cheap to look up.
+
+    Tuples become texts: hashing nested ones can take for ever, and flat ones of equal hash are easy to make.
+
+    Raises:
+        Refused: neither a text nor a number, nor a short tuple of those.
+    """
     key = plain(key)
     if isinstance(key, Span):
         key = key.bytes(4096)
     flat = key if type(key) is tuple else (key,)
-    if len(flat) > 64 or not all(type(k) in _KEY_TYPES for k in flat):
+    if len(flat) > MAX_KEY_PARTS or not all(type(k) in _KEY_TYPES for k in flat):
         raise Refused("uses something as a key that is neither a text nor a number")
     if any(type(k) is int and abs(k) >= 1 << 63 for k in flat):
         raise Refused("uses a number as a key that is too large")
-    return key
+    if flat is not key:
+        return key
+    if any(isinstance(k, (str, bytes)) and len(k) > MAX_KEY_TEXT for k in flat):
+        raise Refused("uses a text as a key that is too long")
+    return repr(key)
 
 
 # -- one small function an operation
@@ -226,6 +270,7 @@ def _put(value: Callable[[Unpickler], Any]) -> Callable[[Unpickler], None]:
 
 
 def _mark(m: Unpickler) -> None:
+    m.spend(LIST_COST)
     m.marks.append(m.stack)
     m.stack = []
 
@@ -242,7 +287,7 @@ def _pop_mark(m: Unpickler) -> None:
 
 
 def _long(m: Unpickler, size: int) -> int:
-    if size > MAX_INT_BYTES:
+    if not 0 <= size <= MAX_INT_BYTES:
         raise Refused("holds a number of unbelievable size")
     return int.from_bytes(m.take(size), "little", signed=True)
 
@@ -263,6 +308,18 @@ def _tuple(count: int) -> Callable[[Unpickler], None]:
         m.stack.append(items)
 
     return handler
+
+
+def _empty(m: Unpickler, kind: type, cost: int) -> Any:
+    m.spend(cost)
+    return kind()
+
+
+def _list(m: Unpickler, item_cost: int = ITEM_COST, cost: int = LIST_COST) -> list[Any]:
+    """What lies above the last mark."""
+    items = m.pop_mark()
+    m.spend(cost + item_cost * len(items))
+    return [plain(v) for v in items]
 
 
 def _dict(m: Unpickler) -> None:
@@ -328,7 +385,7 @@ def _string(m: Unpickler) -> str:
 
 _OPERATIONS: dict[bytes, Callable[[Unpickler], None]] = {
     b"\x80": lambda m: _check_protocol(m.number("<B")),
-    b"\x95": lambda m: None if m.number("<Q") <= len(m.data) else _cut(),
+    b"\x95": lambda m: None if m.number("<Q") <= m.length else _cut(),
     b"(": _mark,
     b"0": _pop,
     b"1": _pop_mark,
@@ -356,17 +413,17 @@ _OPERATIONS: dict[bytes, Callable[[Unpickler], None]] = {
     b"B": _put(lambda m: m.span(m.number("<I"))),
     b"\x8e": _put(lambda m: m.span(m.number("<Q"))),
     b"\x96": _put(lambda m: m.span(m.number("<Q"))),
-    b"]": _put(lambda m: []),
-    b"}": _put(lambda m: {}),
+    b"]": _put(lambda m: _empty(m, list, LIST_COST)),
+    b"}": _put(lambda m: _empty(m, dict, LIST_COST)),
     b")": _put(lambda m: ()),
-    b"\x8f": _put(lambda m: set()),
-    b"l": _put(lambda m: [plain(v) for v in m.pop_mark()]),
-    b"t": _put(lambda m: tuple(plain(v) for v in m.pop_mark())),
+    b"\x8f": _put(lambda m: _empty(m, set, SET_COST)),
+    b"l": _put(_list),
+    b"t": _put(lambda m: tuple(_list(m))),
     b"\x85": _tuple(1),
     b"\x86": _tuple(2),
     b"\x87": _tuple(3),
     b"d": _dict,
-    b"\x91": _put(lambda m: frozenset(check_key(v) for v in m.pop_mark())),
+    b"\x91": _put(lambda m: frozenset(check_key(v) for v in _list(m, MEMBER_COST, SET_COST))),
     b"a": lambda m: (lambda item: m.extend(m.top(), [item]))(m.pop()),
     b"e": lambda m: (lambda items: m.extend(m.top(), items))(m.pop_mark()),
     b"s": lambda m: (lambda value, key: m.set_items(m.top(), [key, value]))(m.pop(), m.pop()),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from padinv.checkpoints.canonicalize import Network
-from padinv.checkpoints.container.lazy_tensors import Refused, TensorRef
+from padinv.checkpoints.container.lazy_tensors import WEIGHT_TYPES, Refused, TensorRef
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,8 @@ class Piece:
             assert self.fill is not None
             return self.fill(self.shape)
         tensor = self.ref.read().to(torch.float32).reshape(self.shape)
-        if not torch.isfinite(tensor).all():
+        # The extremes are NaN or infinite if any value is, and take no memory, unlike isfinite().
+        if tensor.numel() and not all(torch.isfinite(extreme) for extreme in torch.aminmax(tensor)):
             raise Refused(f"holds values that are not finite in {name}; it is of a training that broke")
         if self.flip:
             tensor = tensor.flip(2, 3)
@@ -75,6 +76,9 @@ class View:
         Raises:
             Refused: there is none of that name.
         """
+        if name in self.network.unreadable:
+            what = self.network.unreadable[name]
+            raise Refused(f"holds {what} where the tensor {name} belongs; padinv cannot read that")
         if name not in self.network.tensors:
             raise Refused(f"is not whole: its {self.network.path or 'network'} lacks the tensor {name}")
         return self.network.tensors[name].shape
@@ -101,6 +105,9 @@ class View:
         found = self.shape(name)
         if tuple(n for n in found if n != 1) != tuple(n for n in shape if n != 1):
             raise Refused(f"has a tensor {name} of shape {list(found)} where {list(shape)} belongs")
+        dtype = self.network.tensors[name].dtype
+        if dtype not in WEIGHT_TYPES:
+            raise Refused(f"holds numbers of type {dtype} in {name}, which no StyleGAN2 has")
         self.taken.add(name)
         return Piece(shape, self.network.tensors[name], flip, offset)
 
@@ -129,7 +136,7 @@ class View:
 
 
 def _is_usual_filter(ref: TensorRef) -> bool:
-    if ref.numel not in (4, 16):
+    if ref.numel not in (4, 16) or ref.dtype not in WEIGHT_TYPES:
         return False
     values = [float(v) for v in ref.read().double().flatten()]
     total = sum(values)

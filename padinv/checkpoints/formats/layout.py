@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 MAX_RESOLUTIONS = 9  # 4 ... 1024
 NOISE_SEED = 0
-CENTRES = ("latent_avg", "mean_latent", "w_avg", "dlatent_avg")  # what the truncation centre is called beside a network
+# What the truncation centre is called beside a network, or within its state dict.
+CENTRES = ("latent_avg", "mean_latent", "w_avg", "dlatent_avg", "latent_mean", "avg_latent", "w_mean", "mean_w")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,207 @@
+"""Reading safetensors files from outside: every number in the header is checked, and nothing is mapped into memory.
+
+The library's own reader maps the file, so a file that another program cuts short ends the process with a bus error, and
+it takes headers of 100 MB, which fill gigabytes. Files are still written with the library.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from padinv.runtime.errors import InputError
+from padinv.runtime.files import open_regular
+
+ITEM_BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
+    "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "C64": 8,
+}  # fmt: skip
+_NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
+MAX_DIMENSIONS = 8
+MAX_NAME = 1000
+_MAX_DIGITS = 40  # of an integer in JSON; more can only be meant to break something
+
+
+class DamagedFileError(Exception):
+    """A file is not a usable safetensors file, and why: a clause that follows the file's name."""
+
+
+def index_limit(size: int) -> int:
+    """Bytes that the index of a file of `size` bytes may have: what is parsed whole before any weight is read.
+
+    Parsed JSON takes up to 27 times its bytes, so this keeps reading within 64 MiB plus twice the file's size. Real
+    headers take 100 bytes for a tensor of thousands.
+    """
+    return (2 << 20) + size // 16
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON from outside.
+
+    Raises:
+        ValueError: not JSON, nested too deeply, or with integers of absurd length (they would break arithmetic later).
+    """
+    try:
+        return json.loads(text, parse_int=_parse_int)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"it holds an integer of {len(digits)} digits")
+    return int(digits)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file: its type as the format spells it, its shape, and where in the file its bytes lie."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    length: int
+
+
+class SafetensorsFile:
+    """An open safetensors file.
+
+    Attributes:
+        metadata: the texts beside the tensors.
+        entries: tensor name -> where it lies.
+        size: bytes of the file.
+
+    Raises:
+        DamagedFileError: not a safetensors file, or one whose header makes no sense.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.size = file.seek(0, 2)
+        self.metadata, self.entries = _read_header(file, self.size)
+
+    @classmethod
+    def open(cls, path: Path | str) -> SafetensorsFile:
+        """Open a regular file.
+
+        Raises:
+            OSError: it cannot be opened. DamagedFileError: it is not a safetensors file.
+        """
+        file = open_regular(path)
+        try:
+            return cls(file)
+        except BaseException:
+            file.close()
+            raise
+
+    def __enter__(self) -> SafetensorsFile:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.file.close()
+
+    def read_bytes(self, name: str) -> bytearray:
+        """The bytes of a tensor.
+
+        Raises:
+            DamagedFileError: the file became shorter while it was read.
+        """
+        entry = self.entries[name]
+        self.file.seek(entry.start)
+        data = bytearray(entry.length)
+        view, done = memoryview(data), 0
+        while done < entry.length:
+            count = self.file.readinto(view[done:])  # type: ignore[attr-defined]
+            if not count:
+                raise DamagedFileError("is cut short")
+            done += count
+        return data
+
+    def read(self, name: str) -> np.ndarray:
+        """A tensor of type F16, F32 or F64, in that type.
+
+        Raises:
+            DamagedFileError: another type, or the file became shorter while it was read.
+        """
+        entry = self.entries[name]
+        if entry.dtype not in _NUMPY:
+            raise DamagedFileError(f"holds {name!r} as {entry.dtype}, not F16, F32 or F64")
+        return np.frombuffer(self.read_bytes(name), _NUMPY[entry.dtype]).reshape(entry.shape)
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Whether a file that begins with these bytes (nine are enough) can be a safetensors file."""
+    return len(head) >= 9 and head[8:9] == b"{"
+
+
+def open_safetensors(path: Path | str, what: str) -> SafetensorsFile:
+    """Open a safetensors file; `what` ('an inversion') stands in messages.
+
+    Raises:
+        InputError: missing, not a regular file, or not a usable safetensors file.
+    """
+    try:
+        return SafetensorsFile.open(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as {what}: {error.strerror or error}") from error
+    except DamagedFileError as error:
+        raise InputError(f"{path} cannot be read as {what}: it {error}") from error
+
+
+def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str, Entry]]:
+    file.seek(0)
+    head = file.read(9)
+    if not is_safetensors(head):
+        raise DamagedFileError("is not a safetensors file")
+    (length,) = struct.unpack("<Q", head[:8])
+    if length > size - 8:
+        raise DamagedFileError("is a safetensors file that is cut short or damaged")
+    if length > index_limit(size):
+        raise DamagedFileError(f"has a header of {length >> 20} MiB, out of all proportion to its {size >> 20} MiB")
+    file.seek(8)
+    try:
+        header = parse_json(file.read(length))
+        if not isinstance(header, dict):
+            raise ValueError("not a mapping")
+    except ValueError as error:
+        raise DamagedFileError("is a safetensors file with a damaged header") from error
+    metadata = header.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise DamagedFileError("is a safetensors file with damaged metadata")
+    entries = {name: _entry(name, value, 8 + length, size) for name, value in header.items()}
+    end = 0
+    for entry in sorted(entries.values(), key=lambda e: (e.start, e.length)):
+        if entry.start < end:
+            raise DamagedFileError("is a safetensors file whose tensors overlap")
+        end = entry.start + entry.length
+    return metadata, entries
+
+
+def _entry(name: str, value: Any, base: int, size: int) -> Entry:
+    def damaged() -> DamagedFileError:
+        return DamagedFileError(f"is a safetensors file with a damaged entry {name[:60]!r}")
+
+    if not isinstance(value, dict) or len(name) > MAX_NAME:
+        raise damaged()
+    dtype, shape, offsets = value.get("dtype"), value.get("shape"), value.get("data_offsets")
+    if not isinstance(dtype, str) or not _sizes(shape, MAX_DIMENSIONS) or not _sizes(offsets, 2) or len(offsets) != 2:
+        raise damaged()
+    begin, end = offsets
+    if not begin <= end <= size - base:
+        raise DamagedFileError("is a safetensors file that is cut short or damaged")
+    if dtype in ITEM_BYTES and math.prod(shape) * ITEM_BYTES[dtype] != end - begin:
+        raise damaged()
+    return Entry(dtype[:20], tuple(shape), base + begin, end - begin)
+
+
+def _sizes(value: Any, most: int) -> bool:
+    return isinstance(value, list) and len(value) <= most and all(type(n) is int and 0 <= n < 1 << 48 for n in value)
