@@ -201,9 +201,10 @@ def estimate_w_avg(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> torch.
     import numpy as np
     import torch
 
+    from padinv.checkpoints.build import without_weights
     from padinv.models.generator import MappingNetwork
 
-    with torch.device("meta"):
+    with without_weights():
         mapping = MappingNetwork(spec)
     prefix = "mapping_network."
     weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

@@ -21,9 +21,9 @@ _TAPS = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's resampling filter
 
 def fir_kernel(gain: float) -> Tensor:
     """The 4 x 4 resampling filter: outer product of [1, 3, 3, 1], normalised to sum `gain`."""
-    taps = torch.tensor(_TAPS, device="cpu")  # its values are needed where modules are built on torch's meta device
-    kernel = torch.outer(taps, taps)
-    return kernel * (gain / kernel.sum())
+    scale = gain / sum(_TAPS) ** 2
+    # On the CPU even where a module is built on torch's meta device: its values are not in any file.
+    return torch.tensor([[a * b * scale for b in _TAPS] for a in _TAPS], device="cpu")
 
 
 def at_least_float32(x: Tensor) -> Tensor:

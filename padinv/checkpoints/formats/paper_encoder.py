@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from padinv.checkpoints.build import without_weights
 from padinv.checkpoints.canonicalize import Network
 from padinv.checkpoints.formats.conversion_plan import Piece, Unsupported, View
 from padinv.checkpoints.formats.layout import count_while, setting
@@ -155,7 +156,7 @@ def _pieces(view: View, config: EncoderConfig, spec: ModelSpec) -> dict[str, Pie
             f"{narrow[0]} px; it was trained for another generator"
         )
     try:
-        with torch.device("meta"):
+        with without_weights():
             body = Encoder(spec, config).body
     except (UsageError, InputError) as error:
         raise Unsupported(f"holds an encoder that does not fit the generator: {error}") from error
