@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import stat
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from padinv.runtime.errors import OutputError
 
@@ -53,7 +54,7 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> io.BufferedReader:
     """Open a file from outside for reading, if it is a regular one (links are followed).
 
     Pipes, sockets and devices are refused before anything is read: a pipe would wait for ever for a writer, and
@@ -74,6 +75,18 @@ def open_regular(path: Path | str) -> BinaryIO:
     except BaseException:
         os.close(handle)
         raise
+
+
+def fill(buffer: bytearray, file: io.BufferedIOBase, start: int) -> bool:
+    """Fill `buffer` from byte `start` of a file on; False where the file ends before (it may have become shorter)."""
+    file.seek(start)
+    view, done = memoryview(buffer), 0
+    while done < len(buffer):
+        count = file.readinto(view[done:])
+        if not count:
+            return False
+        done += count
+    return True
 
 
 def write_bytes(target: Path | str, data: bytes) -> None:

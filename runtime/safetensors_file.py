@@ -6,18 +6,19 @@ it takes headers of 100 MB, which fill gigabytes. Files are still written with t
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from padinv.runtime.errors import InputError
-from padinv.runtime.files import open_regular
+from padinv.runtime.files import fill, open_regular
 
 ITEM_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
@@ -82,7 +83,7 @@ class SafetensorsFile:
         DamagedFileError: not a safetensors file, or one whose header makes no sense.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self.file = file
         self.size = file.seek(0, 2)
         self.metadata, self.entries = _read_header(file, self.size)
@@ -114,14 +115,9 @@ class SafetensorsFile:
             DamagedFileError: the file became shorter while it was read.
         """
         entry = self.entries[name]
-        self.file.seek(entry.start)
         data = bytearray(entry.length)
-        view, done = memoryview(data), 0
-        while done < entry.length:
-            count = self.file.readinto(view[done:])  # type: ignore[attr-defined]
-            if not count:
-                raise DamagedFileError("is cut short")
-            done += count
+        if not fill(data, self.file, entry.start):
+            raise DamagedFileError("is cut short")
         return data
 
     def read(self, name: str) -> np.ndarray:
@@ -157,7 +153,7 @@ def open_safetensors(path: Path | str, what: str) -> SafetensorsFile:
         raise InputError(f"{path} cannot be read as {what}: it {error}") from error
 
 
-def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, str], dict[str, Entry]]:
+def _read_header(file: io.BufferedIOBase, size: int) -> tuple[dict[str, str], dict[str, Entry]]:
     file.seek(0)
     head = file.read(9)
     if not is_safetensors(head):
@@ -193,15 +189,18 @@ def _entry(name: str, value: Any, base: int, size: int) -> Entry:
     if not isinstance(value, dict) or len(name) > MAX_NAME:
         raise damaged()
     dtype, shape, offsets = value.get("dtype"), value.get("shape"), value.get("data_offsets")
-    if not isinstance(dtype, str) or not _sizes(shape, MAX_DIMENSIONS) or not _sizes(offsets, 2) or len(offsets) != 2:
+    shape, offsets = _sizes(shape, MAX_DIMENSIONS), _sizes(offsets, 2)
+    if not isinstance(dtype, str) or shape is None or offsets is None or len(offsets) != 2:
         raise damaged()
     begin, end = offsets
     if not begin <= end <= size - base:
         raise DamagedFileError("is a safetensors file that is cut short or damaged")
     if dtype in ITEM_BYTES and math.prod(shape) * ITEM_BYTES[dtype] != end - begin:
         raise damaged()
-    return Entry(dtype[:20], tuple(shape), base + begin, end - begin)
+    return Entry(dtype[:20], shape, base + begin, end - begin)
 
 
-def _sizes(value: Any, most: int) -> bool:
-    return isinstance(value, list) and len(value) <= most and all(type(n) is int and 0 <= n < 1 << 48 for n in value)
+def _sizes(value: Any, most: int) -> tuple[int, ...] | None:
+    if not isinstance(value, list) or len(value) > most or not all(type(n) is int and 0 <= n < 1 << 48 for n in value):
+        return None
+    return tuple(value)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from padinv.runtime.files import open_regular
+from padinv.runtime.files import fill, open_regular
 from padinv.runtime.safetensors_file import index_limit as index_limit
 
 if TYPE_CHECKING:
@@ -134,13 +134,8 @@ class Source:
         return length
 
     def _fill(self, start: int, buffer: bytearray) -> None:
-        self.file.seek(start)
-        view, done = memoryview(buffer), 0
-        while done < len(buffer):
-            count = self.file.readinto(view[done:])
-            if not count:  # another program cut it while it was read
-                raise Refused("is cut short")
-            done += count
+        if not fill(buffer, self.file, start):
+            raise Refused("is cut short")
 
 
 class BytesSource(Source):
