@@ -23,7 +23,7 @@ from padinv.runtime.alignment.aligner import placement_error
 from padinv.runtime.alignment.crop import crop_square
 from padinv.runtime.alignment.face_detector import CENTERFACE_FACES, Face, FaceDetector
 from padinv.runtime.alignment.similarity import inverted, map_points, similarity
-from padinv.runtime.alignment.templates import template_named
+from padinv.runtime.alignment.templates import FACES
 from padinv.runtime.backends.onnxruntime_session import OnnxSession
 
 CANVAS = 320
@@ -55,13 +55,13 @@ def calibrate(detector: FaceDetector, archive: zipfile.ZipFile, count: int = 500
     names = sorted(archive.namelist())
     points = []
     for name in names[:: max(1, len(names) // count)][:count]:
-        padded = np.full((192, 192, 3), 127, np.uint8)
-        padded[32:160, 32:160] = np.asarray(open_face(archive, name))
-        faces = [f for f in detector._run(padded, 0.5) if np.abs((f.landmarks.mean(0) - 32) / 128 - 0.5).max() < 0.2]
-        if faces:
-            points.append((max(faces, key=lambda face: face.score).landmarks - 32) / 128)
+        face = open_face(archive, name)
+        measured = detector.measure(face, np.asarray(FACES) * face.width)
+        if measured is not None:
+            points.append(measured.landmarks / face.width)
     print(f"{len(points)} of {count} faces found")
-    return np.mean(points, axis=0)
+    # What is left after the constants were applied is what they are off by.
+    return CENTERFACE_FACES + np.mean(points, axis=0) - np.asarray(FACES)
 
 
 def disturbed(face: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, np.ndarray]:
@@ -94,14 +94,14 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--calibrate", action="store_true")
     arguments = parser.parse_args()
-    centerface = FaceDetector.load()
+    centerface = FaceDetector.load(1)
     yunet_path = arguments.shared / "weights" / "yunet.onnx"
-    yunet = YuNet(OnnxSession(yunet_path.read_bytes(), yunet_path, "cpu", None))
+    yunet = YuNet(OnnxSession(yunet_path.read_bytes(), yunet_path, "cpu", 1))
     if arguments.calibrate:
         with zipfile.ZipFile(arguments.shared / "faces" / "train.zip") as archive:
             print("CenterFace's landmarks on aligned faces:", calibrate(centerface, archive).round(4).tolist())
-    template = template_named("faces")
-    goals = {"CenterFace": (centerface, np.asarray(CENTERFACE_FACES)), "YuNet": (yunet, template)}
+    template = np.asarray(FACES)
+    detectors = {"CenterFace": centerface, "YuNet": yunet}
     errors: dict[str, list[float]] = {"CenterFace": [], "YuNet": [], "between": []}
     missed = dict.fromkeys(errors, 0)
     aligned: list[float] = []
@@ -110,21 +110,21 @@ def main() -> None:
         for name in sorted(archive.namelist())[: arguments.pictures]:
             face = open_face(archive, name)
             if found := centerface.faces(face):
-                aligned.append(placement_error(similarity(found[0].landmarks, np.asarray(CENTERFACE_FACES)), face.size))
+                aligned.append(placement_error(similarity(found[0].landmarks, template), face.size))
             picture, truth = disturbed(face, rng)
             points = map_points(inverted(truth), template)  # where the template's points are in the picture
             placed = {}
-            for label, (detector, goal) in goals.items():
+            for label, detector in detectors.items():
                 centre = map_points(inverted(truth), np.array([[0.5, 0.5]]))
                 near = [
                     f
-                    for f in detector.faces(picture, goal)
+                    for f in detector.faces(picture)
                     if np.linalg.norm(f.landmarks.mean(0) - centre) < 0.4 / np.sqrt(np.linalg.det(truth[:, :2]))
                 ]
                 if not near:
                     missed[label] += 1
                     continue
-                placed[label] = map_points(similarity(near[0].landmarks, goal), points)
+                placed[label] = map_points(similarity(near[0].landmarks, template), points)
                 errors[label] += np.linalg.norm(placed[label] - template, axis=1).tolist()
             if len(placed) == 2:
                 errors["between"] += np.linalg.norm(placed["CenterFace"] - placed["YuNet"], axis=1).tolist()

@@ -35,7 +35,7 @@ class FaceCrop(nn.Module):
         if template is not None:
             # In the coordinates of affine_grid both pictures span [-1, 1]; it wants the way from crop to picture.
             crop = np.asarray(ARCFACE) * (2 / ARCFACE_SIDE) - 1
-            picture = template_named(template) * 2 - 1
+            picture = template_named(template).points * 2 - 1
             matrix = similarity(crop, picture)
             theta = torch.from_numpy(matrix).float().unsqueeze(0)
             self.scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))  # the part of the picture that a crop spans

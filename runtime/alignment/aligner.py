@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from padinv.runtime.alignment.crop import crop_square
-from padinv.runtime.alignment.similarity import map_points, similarity, square_transform
+from padinv.runtime.alignment.similarity import inverted, map_points, source_side, square_transform
 from padinv.runtime.alignment.templates import template_named
-from padinv.runtime.errors import InputError, MissingPackageError, UsageError
+from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.files import digest
-from padinv.runtime.images import Prepared, prepare, square_box, to_rgb
+from padinv.runtime.images import Prepared, prepare, read_image, square_box, to_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 MODES = ("auto", "always", "never")
 
 # A picture counts as aligned when its corners lie this close to where alignment would put them, in fractions of the
-# side (root mean square of four). Of 1,000 aligned validation faces 98 % lie within this; see docs/alignment.md.
+# side (root mean square of four). Of 1,000 aligned validation faces 99 % lie within this; see docs/alignment.md.
 ALIGNED = 0.15
+# The shorter side at which a large JPEG is decoded to find faces; the detector itself reduces images to 640 px.
+ENOUGH_TO_FIND = 640
+_SURELY_ALIGNED = 0.1  # within this, a second look changes nothing
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Aligner:
         self.template = template
         self.mode = mode
         self.fit = fit
-        self._points = None if template is None else template_named(template)
+        self._template = None if template is None else template_named(template)
         self._landmarks = landmarks
         self._given = None
         if landmarks is not None:
@@ -86,13 +90,12 @@ class Aligner:
         self._face = face
         self._detector = detector
         self._threads = threads
-        self._missing: str | None = None
         self._lock = threading.Lock()
 
     @property
     def active(self) -> bool:
         """Whether any picture can be aligned at all."""
-        return self.mode != "never" and self._points is not None
+        return self.mode != "never" and self._template is not None
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -110,19 +113,21 @@ class Aligner:
             name: stands in messages; also looked up in `landmarks`.
 
         Raises:
-            InputError: mode 'always' and no such face. MissingPackageError: mode 'always' and no detector installed.
+            InputError: mode 'always' and no such face. BundleError, BackendError: the detector does not open.
         """
         full = size or image.size
         if not self.active:
             return Placement()
-        placements = self.placements(image, full, name)
+        if self._lies_aligned(image):
+            return Placement(faces=1)
+        placements = self.placements(image, full, name, wanted=self._face)
         as_it_is = "so the picture was taken as it is"
         if isinstance(placements, str):
             if self.mode == "always":
                 raise InputError(f"{placements}, so it was skipped")
             return Placement(faces=None, note=f"{placements}, {as_it_is}")
         if self._face > len(placements):
-            what = "no face was found" if not placements else f"only {len(placements)} faces were found"
+            what = "no face was found" if not placements else f"only {_count(len(placements))} found"
             if self.mode == "always":
                 raise InputError(f"{what} in {name}, so it was skipped; give landmarks with --landmarks")
             return Placement(faces=len(placements), note=f"{what} in {name}, {as_it_is}")
@@ -134,29 +139,41 @@ class Aligner:
             note = f"{name} shows {len(placements)} faces; face {self._face} was taken; --face chooses another one"
         return Placement(transform, len(placements), note)
 
+    def _lies_aligned(self, image: Image) -> bool:
+        """Whether a picture shows its face where an aligned one does: one look, where most pictures need several."""
+        if self.mode != "auto" or self._face != 1 or self._landmarks is not None:
+            return False
+        assert self._template is not None
+        box = square_transform(square_box(image.size, self.fit))
+        detector, rgb = self._open(), to_rgb(image)
+        landmarks = map_points(inverted(box), self._template.points)
+        for _ in range(2):  # a face a little out of place is measured better where it was seen
+            face = detector.measure(rgb, landmarks)
+            if face is None:
+                return False
+            landmarks = face.landmarks
+            error = placement_error(self._template.transform(landmarks), image.size, self.fit)
+            if error <= _SURELY_ALIGNED or error > 2 * ALIGNED:
+                break
+        return error <= ALIGNED
+
     def placements(
-        self, image: Image, size: tuple[int, int], name: str, everyone: bool = False
+        self, image: Image, size: tuple[int, int], name: str, *, wanted: int | None = 1
     ) -> list[np.ndarray] | str:
-        """Transforms of all faces, the largest first; or, where nobody can look, a phrase that says why.
+        """Transforms of the faces, the largest first; or, where they are not known, a phrase that says why.
 
         Args:
-            everyone: look for small faces beside large ones, too.
+            wanted: how many are needed, see `FaceDetector.faces`; None: all.
         """
-        assert self._points is not None
+        assert self._template is not None
         if self._landmarks is not None:
             faces = _lookup(self._landmarks, name)
             if faces is None:
                 return f"{name} has no line in the file of landmarks"
-            return [similarity(points, self._points) for points in faces]
-        detector = self._open()
-        if detector is None:
-            return f"faces cannot be found ({self._missing})"
-        from padinv.runtime.alignment.face_detector import CENTERFACE_TEMPLATES
-
-        goal = np.asarray(CENTERFACE_TEMPLATES[str(self.template)])
+            return [self._template.transform(points) for points in faces]
         ratio = np.array([image.width / size[0], image.height / size[1]])
-        found = detector.faces(to_rgb(image, name), goal, everyone)
-        return [similarity(face.landmarks / ratio, goal) for face in found]
+        found = self._open().faces(to_rgb(image, name), wanted=wanted)
+        return [self._template.transform(face.landmarks / ratio) for face in found]
 
     def prepare(
         self, image: Image, side: int, size: tuple[int, int] | None = None, name: str = "the picture"
@@ -164,22 +181,42 @@ class Aligner:
         """Place, cut out and resize: the model's input, and where it came from.
 
         Raises:
-            InputError, MissingPackageError: see `place`.
+            InputError, BundleError, BackendError: see `place`.
         """
         placement = self.place(image, size, name)
         return cut(image, placement.transform, side, self.fit, size, name), placement
 
-    def _open(self) -> FaceDetector | None:
+    def prepare_file(
+        self, path: Path | str, side: int, *, like: Mapping[str, Any] | None = None
+    ) -> tuple[Prepared, Placement]:
+        """`prepare` for an image file. A large JPEG is decoded at reduced size where its face is large enough for that.
+
+        Args:
+            path: also the name that `landmarks` is searched for.
+            side: of the model's input.
+            like: what `Prepared.item` says of an image. Where the file has the same size, its square is cut out where
+                that image's was, instead of looking for a face.
+
+        Raises:
+            InputError, BundleError, BackendError: the file cannot be read, or see `place`.
+        """
+        image, full = read_image(path, enough=max(ENOUGH_TO_FIND if self.active else 0, 3 * side))
+        if like is not None and list(full) == list(like["size"]):
+            placement = Placement(None if like["transform"] is None else np.asarray(like["transform"], np.float64))
+        else:
+            placement = self.place(image, full, str(path))
+        if image.size != full and placement.transform is not None:
+            shown = source_side(placement.transform) * min(image.size) / min(full)
+            if shown < 3 * side:  # the face is small in the photograph: cut it out of the full size
+                image, full = read_image(path)
+        return cut(image, placement.transform, side, self.fit, full, str(path)), placement
+
+    def _open(self) -> FaceDetector:
         with self._lock:
-            if self._detector is None and self._missing is None:
+            if self._detector is None:
                 from padinv.runtime.alignment.face_detector import FaceDetector
 
-                try:
-                    self._detector = FaceDetector.load(self._threads)
-                except MissingPackageError as error:
-                    if self.mode == "always":
-                        raise
-                    self._missing = str(error)
+                self._detector = FaceDetector.load(self._threads)
             return self._detector
 
 
@@ -225,6 +262,10 @@ def placement_error(transform: np.ndarray, size: tuple[int, int], fit: str = "cr
         square_transform((left, top, right, bottom)), corners
     )
     return float(np.sqrt((moved**2).sum(axis=1).mean()))
+
+
+def _count(faces: int) -> str:
+    return "1 face was" if faces == 1 else f"{faces} faces were"
 
 
 def _lookup(landmarks: Mapping[str, Sequence[np.ndarray]], name: str) -> Sequence[np.ndarray] | None:

@@ -14,16 +14,24 @@ MIN_SOURCE_SIDE = 4.0  # a square of fewer source pixels than this shows nothing
 MAX_BEYOND = 8.0  # a square this many times larger than the picture shows nothing either
 
 
-def crop_square(image: Image.Image, transform: np.ndarray, size: int) -> np.ndarray | None:
-    """Cut the unit square of `transform` out of a picture.
+# How many samples a pixel of the result is averaged from, per axis. A source that is finer than this is reduced by
+# whole pixels first: a 64-pixel square of a 12-megapixel portrait would otherwise be sampled at nine million places.
+MAX_CELLS = 8
+
+
+def crop_square(
+    image: Image.Image, transform: np.ndarray, size: int, *, max_cells: int = MAX_CELLS
+) -> np.ndarray | None:
+    """Cut the unit square of `transform` out of an image.
 
     Sampled bicubically on a grid about as fine as the source (or as the result, where that is finer), then averaged
-    over whole cells down to the result: no aliasing at any reduction. Beyond the picture's borders it is mirrored.
+    over whole cells down to the result: no aliasing at any reduction. Beyond the image's borders it is mirrored.
 
     Args:
         image: RGB.
         transform: [2, 3], source pixels -> fractions of the square. Pixel i reaches from i to i + 1.
         size: side of the result.
+        max_cells: samples per pixel and axis of the result, at most.
 
     Returns:
         uint8 RGB [size, size, 3]; None where the square is far too small, too large, or far outside the picture.
@@ -33,7 +41,8 @@ def crop_square(image: Image.Image, transform: np.ndarray, size: int) -> np.ndar
         return None
     backward = inverted(transform)  # fractions -> source pixels
     corners = map_points(backward, np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64))
-    reduction = max(1, math.floor(side / MAX_CANVAS))
+    most = max(1, min(max_cells, MAX_CANVAS // size))
+    reduction = max(1, math.floor(side / (size * most)))
     margin = 3.0 * reduction
     low = np.floor(corners.min(axis=0) - margin).astype(np.int64)
     high = np.ceil(corners.max(axis=0) + margin).astype(np.int64)
@@ -43,7 +52,7 @@ def crop_square(image: Image.Image, transform: np.ndarray, size: int) -> np.ndar
     region = mirrored_region(image, (int(low[0]), int(low[1]), int(high[0]), int(high[1])))
     if reduction > 1:
         region = region.reduce(reduction)
-    cells = max(1, min(math.ceil(side / reduction / size), MAX_CANVAS // size or 1))
+    cells = max(1, min(math.ceil(side / reduction / size), most))
     canvas = size * cells
     matrix = backward.copy()
     matrix[:, 2] -= low

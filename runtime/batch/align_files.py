@@ -67,7 +67,7 @@ def align_files(
         size: side of the crops. everyone: all faces, else the largest.
 
     Raises:
-        OutputError: not writable. MissingPackageError: no detector, and no landmarks given.
+        OutputError: not writable.
     """
     rows: list[list[Any]] = []
     table = out / TABLE
@@ -186,7 +186,7 @@ def _align(aligner: Aligner, found: Found, out: Path, settings: dict[str, Any], 
     everyone = settings["everyone"]
     try:
         image, full = read_image(found.path)
-        transforms = aligner.placements(image, full, str(found.path), everyone)
+        transforms = aligner.placements(image, full, str(found.path), wanted=None if everyone else 1)
         if isinstance(transforms, str):
             raise InputError(f"{transforms}, so it was skipped")
         if not transforms:

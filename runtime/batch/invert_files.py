@@ -29,7 +29,6 @@ from padinv.runtime.images import (
     array_to_image,
     average_pool,
     metrics,
-    read_image,
     read_prepared,
     to_float,
     to_uint8,
@@ -218,8 +217,7 @@ def _read_ahead(
         try:
             if aligner is None or not aligner.active:
                 return read_prepared(path, size, options.fit), None
-            image, full = read_image(path)
-            prepared, placement = aligner.prepare(image, size, full, str(path))
+            prepared, placement = aligner.prepare_file(path, size)
             return prepared, placement.note
         except InputError as error:
             return error

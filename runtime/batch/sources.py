@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from padinv.runtime.alignment.aligner import Aligner, cut, item_transform
+from padinv.runtime.alignment.aligner import Aligner, item_transform
 from padinv.runtime.batch.find_inputs import gather
 from padinv.runtime.batch.results_log import RESULTS, RESULTS_MARK
 from padinv.runtime.errors import InputError, MismatchError
-from padinv.runtime.images import SUFFIXES, read_image, read_prepared, to_float
+from padinv.runtime.images import SUFFIXES, to_float
 from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.model import Model
 
@@ -141,23 +141,9 @@ class Reader:
         if source.is_inversion:
             inversion = self._inversion(source)
             return Loaded(source, None, inversion, dict(inversion.items[0]))
-        side = self.model.spec.image_size
-        note = None
-        if like is not None and like.pixels is not None:
-            image, size = read_image(source.path)
-            same = list(size) == list(like.item["size"])
-            if same:
-                prepared = cut(image, _array(like.item["transform"]), side, self.aligner.fit, size, str(source.path))
-            else:
-                prepared, placement = self.aligner.prepare(image, side, size, str(source.path))
-                note = placement.note
-        elif self.aligner.active:
-            image, size = read_image(source.path)
-            prepared, placement = self.aligner.prepare(image, side, size, str(source.path))
-            note = placement.note
-        else:
-            prepared = read_prepared(source.path, side, self.aligner.fit)
-        return Loaded(source, prepared.pixels, None, {"source": source.name, **prepared.item()}, note)
+        known = like.item if like is not None and like.pixels is not None else None
+        prepared, placement = self.aligner.prepare_file(source.path, self.model.spec.image_size, like=known)
+        return Loaded(source, prepared.pixels, None, {"source": source.name, **prepared.item()}, placement.note)
 
     def encode(self, batch: Sequence[Loaded], batch_size: int = 16) -> Inversion:
         """The inversions of what was read, as one batch; pictures are encoded, and keep their inversion."""
@@ -227,10 +213,6 @@ def photo_transform(loaded: Loaded) -> np.ndarray:
     if transform is None:
         raise InputError(f"{loaded.source.path} does not say where its square was cut out, so nothing was pasted back")
     return transform
-
-
-def _array(transform: Any) -> np.ndarray | None:
-    return None if transform is None else np.asarray(transform, np.float64)
 
 
 def _is_inversion(path: Path) -> bool:

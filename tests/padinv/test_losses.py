@@ -94,7 +94,7 @@ def test_identity_is_zero_for_the_same_and_two_for_the_opposite() -> None:
 @pytest.mark.parametrize("size", [64, 256])
 def test_the_crop_brings_landmarks_to_arcfaces_template(size: int) -> None:
     """Blobs painted at the template's landmarks must come out at ArcFace's, up to the least-squares residual."""
-    points = template_named("faces") * size
+    points = template_named("faces").points * size
     rows, columns = np.mgrid[:size, :size] + 0.5
     crop = FaceCrop("faces")
     # The two templates differ by more than a similarity; the residual is what the fit leaves over.

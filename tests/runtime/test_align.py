@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -10,21 +11,21 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from padinv.runtime.alignment import face_detector
-from padinv.runtime.alignment.aligner import ALIGNED, Aligner, cut, item_transform, placement_error
+from padinv.runtime.alignment.aligner import ALIGNED, Aligner, Placement, cut, item_transform, placement_error
 from padinv.runtime.alignment.crop import crop_square, mirrored_indices
-from padinv.runtime.alignment.face_detector import CENTERFACE_FACES, Face, FaceDetector, with_free_sizes
+from padinv.runtime.alignment.face_detector import Face, FaceDetector
 from padinv.runtime.alignment.landmarks_csv import COLUMNS, read_landmarks
 from padinv.runtime.alignment.paste_back import paste_back, read_photo
 from padinv.runtime.alignment.similarity import inverted, map_points, similarity, source_side, square_transform
-from padinv.runtime.alignment.templates import template_named
-from padinv.runtime.errors import InputError, MissingPackageError, UsageError
+from padinv.runtime.alignment.templates import FACES, ffhq_transform, template_named
+from padinv.runtime.errors import BundleError, InputError, UsageError
 from padinv.runtime.images.png_metadata import save_png
 
-TEMPLATE = template_named("faces")
+TEMPLATE = template_named("faces").points
 
 
 def placing(side: float = 100, angle: float = 0, at: tuple[float, float] = (0, 0)) -> np.ndarray:
@@ -284,7 +285,7 @@ def test_transforms_are_for_the_full_size_of_a_reduced_decode(detector):
     assert half.transform is not None
     np.testing.assert_allclose(source_side(full.transform), source_side(half.transform), rtol=0.06)
     a, b = cut(image, full.transform, 64), cut(image.reduce(2), full.transform, 64, size=image.size)
-    assert np.abs(a.pixels.astype(float) - b.pixels).mean() < 3
+    assert np.abs(a.pixels.astype(float) - b.pixels).mean() < 3.5
     assert a.size == b.size == (512, 512)
 
 
@@ -298,16 +299,7 @@ def test_models_without_a_template_take_pictures_as_they_are():
         Aligner("faces", "sometimes")
 
 
-def test_without_the_detector_auto_says_so_and_always_fails(monkeypatch):
-    monkeypatch.setattr(face_detector, "PACKAGE", "no_such_package_here")
-    placement = Aligner("faces", "auto").place(astronaut(), name="a.png")
-    assert placement.transform is None
-    assert "pip install 'padinv[align]'" in str(placement.note)
-    with pytest.raises(MissingPackageError, match=r"finding faces needs the package"):
-        Aligner("faces", "always").place(astronaut())
-
-
-def test_the_detector_needs_only_the_model_file_of_its_package():
+def test_the_detector_travels_in_the_package_and_needs_no_other():
     code = (
         "import sys; from PIL import Image; from padinv.runtime.alignment.face_detector import FaceDetector; "
         "FaceDetector.load(1).faces(Image.new('RGB', (64, 64))); "
@@ -315,32 +307,132 @@ def test_the_detector_needs_only_the_model_file_of_its_package():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+    assert "MIT License" in (face_detector.MODEL_PATH.parent / "LICENSE").read_text()
 
 
-def test_freeing_sizes_changes_nothing_else(tmp_path):
+def test_a_detector_that_is_not_the_released_one_is_refused(tmp_path):
+    data = bytearray(face_detector.MODEL_PATH.read_bytes())
+    data[5000] ^= 1
+    (tmp_path / "changed.onnx").write_bytes(data)
+    with pytest.raises(BundleError, match=r"changed.onnx is damaged or was replaced; install padinv again"):
+        FaceDetector.load(1, path=tmp_path / "changed.onnx")
+    with pytest.raises(BundleError, match=r"none.onnx cannot be read \(No such file"):
+        FaceDetector.load(1, path=tmp_path / "none.onnx")
+
+
+def test_the_recipe_frees_sizes_and_changes_nothing_else():
+    path = Path(__file__).resolve().parents[2] / "recipes" / "face_detector.py"
+    spec = importlib.util.spec_from_file_location("face_detector_recipe", path)
+    assert spec is not None
+    assert spec.loader is not None
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
     value = helper.make_tensor_value_info
-    node = helper.make_node("Relu", ["x"], ["y"])
+    outputs = list(recipe.NAMES)[1:]
+    weight, unread = (numpy_helper.from_array(np.full((1, 3, 1, 1), v, np.float32), n) for v, n in ((2, "w"), (3, "u")))
+    nodes = [helper.make_node("Conv", ["input.1", "w"], [name]) for name in outputs]
     graph = helper.make_graph(
-        [node], "g", [value("x", TensorProto.FLOAT, [10, 3, 32, 32]), value("z", TensorProto.FLOAT, [7])],
-        [value("y", TensorProto.FLOAT, [10, 3, 32, 32])],
+        nodes, "g",
+        [value("input.1", TensorProto.FLOAT, [10, 3, 32, 32]), value("w", TensorProto.FLOAT, [1, 3, 1, 1])],
+        [value(name, TensorProto.FLOAT, [10, 1, 32, 32]) for name in outputs], [weight, unread],
     )  # fmt: skip
-    before = helper.make_model(graph).SerializeToString()
-    after = with_free_sizes(before, ("x", "y"))
-    assert len(after) == len(before)
+    before = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=4)
+    data = before.SerializeToString()
+    after = recipe.patched(before).SerializeToString()
+    recipe.require_same_outputs(data, after)
     model = onnx.load_from_string(after)
-    dims = {
-        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*model.graph.input, *model.graph.output)
-    }
-    assert dims == {"x": [0, 0, 0, 0], "z": [7], "y": [0, 0, 0, 0]}
-    assert model.graph.node[0] == graph.node[0]
-    assert with_free_sizes(before, ()) == before
+    assert [tensor.name for tensor in model.graph.initializer] == ["w"]
+    assert [v.name for v in (*model.graph.input, *model.graph.output)] == list(recipe.NAMES.values())
+    assert [d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim] == ["batch", "", "height", "width"]
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), "w"))
+    other = model.SerializeToString()
+    with pytest.raises(AssertionError):
+        recipe.require_same_outputs(data, other)
+
+
+def test_an_aligned_picture_costs_one_look(detector, monkeypatch):
+    looks: list[tuple[int, ...]] = []
+    run = detector._run
+
+    def counted(pixels: np.ndarray, threshold: float) -> list[Face]:
+        looks.append(pixels.shape)
+        return run(pixels, threshold)
+
+    monkeypatch.setattr(detector, "_run", counted)
+    aligner = Aligner("faces", "auto", detector=detector)
+    placement = Aligner("faces", "always", detector=detector).place(astronaut())
+    aligned = Image.fromarray(cut(astronaut(), placement.transform, 256).pixels)
+    looks.clear()
+    assert aligner.place(aligned) == Placement(faces=1)
+    assert looks == [(96, 96, 3)]
+    looks.clear()
+    assert aligner.place(astronaut()).transform is not None
+    assert max(max(shape) for shape in looks) <= 400  # found at the smallest size, measured in small crops
+    assert len(looks) <= 6
 
 
 def test_overlapping_boxes_count_once():
-    points = np.array(CENTERFACE_FACES) * 100
+    points = TEMPLATE * 100
     faces = [Face(points, 100, 0.6), Face(points + 5, 100, 0.9), Face(points + 200, 50, 0.5)]
     kept = face_detector._distinct(faces)
     assert [face.score for face in kept] == [0.9, 0.5]
+
+
+# The FFHQ template.
+
+
+def ffhq_quad(eye_left, eye_right, mouth_left, mouth_right) -> np.ndarray:
+    """Corners of the FFHQ crop, clockwise from the upper left, restated from the published preprocessing script."""
+    to_mouth = (mouth_left + mouth_right) * 0.5 - (eye_left + eye_right) * 0.5
+    x = eye_right - eye_left - np.flipud(to_mouth) * [-1, 1]
+    x /= np.hypot(*x)
+    x *= max(np.hypot(*(eye_right - eye_left)) * 2.0, np.hypot(*to_mouth) * 1.8)
+    y = np.flipud(x) * [-1, 1]
+    c = (eye_left + eye_right) * 0.5 + to_mouth * 0.1
+    return np.stack([c - x - y, c + x - y, c + x + y, c - x + y])
+
+
+# Landmarks of the two portraits as YuNet sees them (recipes/make_demo_pictures.py): not by the detector under test.
+PORTRAITS = {
+    "hopper": ((224.3, 197.3), (306.8, 195.6), (265.4, 238.9), (229.8, 274.0), (304.4, 272.3)),
+    "astronaut": ((203.4, 103.6), (247.5, 104.4), (224.1, 127.7), (204.0, 143.1), (242.9, 143.7)),
+}
+CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 9999), st.floats(-3.1, 3.1), st.floats(2, 2000))
+def test_the_ffhq_square_is_that_of_the_published_procedure(seed, angle, side):
+    rng = np.random.default_rng(seed)
+    points = map_points(placing(side, angle, (-40, 900)), np.array(FACES) + rng.normal(0, 0.03, (5, 2)))
+    right_eye, left_eye, _, right_mouth, left_mouth = points
+    quad = ffhq_quad(right_eye, left_eye, right_mouth, left_mouth)
+    np.testing.assert_allclose(map_points(inverted(ffhq_transform(points)), CORNERS), quad, atol=1e-6 * side)
+
+
+@pytest.mark.parametrize("name", list(PORTRAITS))
+def test_portraits_are_cut_as_ffhq_would_cut_them(detector, name):
+    image = astronaut() if name == "astronaut" else Image.open(hopper_path()).convert("RGB")
+    placement = Aligner("ffhq", "always", detector=detector).place(image)
+    assert placement.transform is not None
+    right_eye, left_eye, _, right_mouth, left_mouth = np.array(PORTRAITS[name])
+    quad = ffhq_quad(right_eye, left_eye, right_mouth, left_mouth)
+    off = np.linalg.norm(map_points(placement.transform, quad) - CORNERS, axis=1)
+    assert off.max() < 0.06, off
+    for size in (256, 1024):
+        crop = Image.fromarray(cut(image, placement.transform, size).pixels)
+        assert Aligner("ffhq", "auto", detector=detector).place(crop).transform is None  # its own crop is aligned
+        assert Aligner("faces", "auto", detector=detector).place(crop).transform is not None
+
+
+def test_an_average_face_lies_where_the_ffhq_template_says():
+    template = template_named("ffhq")
+    points = np.array(FACES) * 321 + [7, -90]
+    np.testing.assert_allclose(map_points(template.transform(points), points), template.points, atol=1e-9)
+    # Of the FFHQ faces the eyes lie, on average, at 0.38 and 0.62 of the width and at 0.47 of the height.
+    np.testing.assert_allclose(template.points[:2], [[0.38, 0.47], [0.62, 0.47]], atol=0.01)
+    with pytest.raises(UsageError, match="coincide"):
+        ffhq_transform(np.ones((5, 2)))
 
 
 # Landmarks from a CSV.

@@ -197,11 +197,12 @@ def test_a_pair_is_cut_alike(reader, tmp_path, picture):
     looks: list[str] = []
 
     class Nervous:
-        def faces(self, image, template=None, everyone=False):
-            from padinv.runtime.alignment.face_detector import CENTERFACE_FACES, Face
+        def faces(self, image, *, wanted=1):
+            from padinv.runtime.alignment.face_detector import Face
+            from padinv.runtime.alignment.templates import FACES
 
             looks.append("")
-            return [Face(np.array(CENTERFACE_FACES) * (20 + 3 * len(looks)) + 5, 20, 0.9)]
+            return [Face(np.array(FACES) * (20 + 3 * len(looks)) + 5, 20, 0.9)]
 
     aligner = Aligner("faces", "always", detector=Nervous())  # type: ignore[arg-type]
     pair_reader = Reader(reader.model, aligner)
