@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from padinv.checkpoints.container.allowlist import Opaque, Persistent
+from padinv.checkpoints.container.allowlist import Persistent
 from padinv.checkpoints.container.lazy_tensors import Refused, TensorRef
+from padinv.checkpoints.container.unpickler import Opaque
 
 MAX_DEPTH = 4
 MAX_CONTAINERS = 20_000

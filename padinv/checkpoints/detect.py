@@ -106,7 +106,8 @@ def _prefixes(network: Network, anchors: tuple[str, ...]) -> list[str]:
 
 def _rank(found: Found) -> tuple[int, int]:
     path = found.path
-    place = int(path) if path.isdecimal() and len(path) < 4 else 0
+    last = path.rpartition(".")[2]
+    place = int(last) if last.isdecimal() and len(last) < 4 else 0
     return (0 if found.averaged else 1 if _DECODER.search(path) else 2), -place
 
 

@@ -31,6 +31,7 @@ from padinv.checkpoints.container.unpickler import (
     PAIR_COST,
     SET_COST,
     Marked,
+    Opaque,
     Unpickler,
     check_key,
     plain,
@@ -85,13 +86,6 @@ class NumpyType:
     code: str
 
 
-@dataclass(frozen=True)
-class Opaque:
-    """A value that padinv does not read, and what it is; refused only where a weight should be."""
-
-    what: str
-
-
 @dataclass
 class Persistent:
     """An object of a class whose source NVIDIA's files carry: the class's name and the object's attributes."""
@@ -138,7 +132,8 @@ def _is_inert(module: str, name: str) -> bool:
     """
     top = module.split(".")[0]
     if top in ("torch", "torchvision"):
-        return module == "torch._utils" and name.startswith("_rebuild_") and name.isidentifier()
+        rebuilt = module == "torch._utils" and name.startswith("_rebuild_") and name.isidentifier()
+        return rebuilt or (module, name) == ("torch.serialization", "_get_layout")
     allowed = _INERT_STANDARD.get("builtins" if module == "__builtin__" else module, set())
     if allowed is None or name in allowed:
         return name.isidentifier()

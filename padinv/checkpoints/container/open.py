@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from padinv.checkpoints.container.allowlist import Opaque
 from padinv.checkpoints.container.lazy_tensors import (
     ITEM_BYTES,
     Refused,
@@ -21,6 +20,7 @@ from padinv.checkpoints.container.lazy_tensors import (
     contiguous_strides,
 )
 from padinv.checkpoints.container.torch_files import is_legacy, read_legacy, read_pickle, read_zip
+from padinv.checkpoints.container.unpickler import Opaque
 from padinv.runtime.errors import InputError, is_out_of_memory
 from padinv.runtime.foreign_files import foreign_file
 from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, is_safetensors
@@ -105,6 +105,9 @@ def read_contents(source: Source) -> Contents:
         raise Refused(page)
     if head.startswith(b"version https://git-lfs"):
         raise Refused("is a Git LFS pointer, not the file itself; fetch it with: git lfs pull")
+    what = foreign_file(head)
+    if what is not None and ".npz" in what:
+        raise Refused(f"{what}; it is not a checkpoint")
     if head.startswith(b"PK"):
         return Contents("torch (zip)", read_zip(source))
     if head.startswith(b"\x80"):
@@ -115,7 +118,7 @@ def read_contents(source: Source) -> Contents:
         return Contents("safetensors", read_safetensors(source))
     if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
         raise Refused("is a compressed or packed archive; unpack it, and import the checkpoint inside")
-    if what := foreign_file(head):
+    if what is not None:
         raise Refused(f"{what}; it is not a checkpoint")
     raise Refused("is neither a file of padinv's nor a checkpoint (not a torch file, a pickle or a safetensors file)")
 

@@ -12,6 +12,7 @@ import pickletools
 import struct
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from padinv.checkpoints.container.lazy_tensors import Refused, Source, Span
@@ -45,6 +46,13 @@ class Constructor(Protocol):
 
     def build(self, value: Any, state: Any, machine: Unpickler) -> Any:
         """`value` (made by `call`) after `__setstate__(state)`."""
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A value that padinv does not read, and what it is; refused only where a weight should be."""
+
+    what: str
 
 
 class Marked:
@@ -209,6 +217,8 @@ class Unpickler:
 
     def set_items(self, target: Any, items: list[Any]) -> None:
         target = plain(target)
+        if isinstance(target, Opaque):
+            return
         if type(target) is not dict or len(items) % 2:
             raise Refused("is damaged (it fills what is not a dictionary)")
         self.spend(PAIR_COST * (len(items) // 2) + (0 if target else DICT_COST))
@@ -217,6 +227,8 @@ class Unpickler:
 
     def extend(self, target: Any, items: list[Any]) -> None:
         target = plain(target)
+        if isinstance(target, Opaque):
+            return
         if type(target) is not list:
             raise Refused("is damaged (it appends to what is not a list)")
         self.spend(ITEM_COST * len(items) + (0 if target else LIST_COST))
@@ -366,7 +378,7 @@ def _build(m: Unpickler) -> None:
     target = m.top()
     if isinstance(target, Marked):
         target.value = target.maker.build(target.value, state, m)
-    elif type(target) is not dict:  # a state dict's own attributes (`_metadata`) are of no use
+    elif not isinstance(target, (dict, Opaque)):  # a state dict's own attributes (`_metadata`) are of no use
         raise Refused("is damaged (it sets the state of what has none)")
 
 

@@ -68,7 +68,7 @@ class View:
         self.taken: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
-        return name in self.network.tensors
+        return name in self.network.tensors or name in self.network.unreadable
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor.
