@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from padinv.training.encoder.run import Outcome
+    from padinv.training.loop import Outcome
 
 SHOWN_TERMS = ("g", "rec", "pix", "per", "id", "adv", "reg", "d")
 LINE_SECONDS = 30.0
@@ -17,11 +18,20 @@ LINE_SECONDS = 30.0
 def ending_text(outcome: Outcome, result: str) -> str:
     """How a training ended, in one line; `result` says what came of a finished one."""
     images = f"{outcome.images:,} images"
+    plural = "" if outcome.skipped == 1 else "s"
+    skipped = f" ({outcome.skipped:,} picture{plural} skipped)" if outcome.skipped else ""
     return {
-        "finished": f"done after {images}; {result}",
-        "interrupted": f"interrupted after {images}, all kept; the same command goes on",
-        "time limit": f"stopped by --time-limit after {images}; the same command goes on",
+        "finished": f"done after {images}{skipped}; {result}",
+        "interrupted": f"interrupted after {images}{skipped}, all kept; the same command resumes",
+        "time limit": f"stopped by --time-limit after {images}{skipped}; the same command resumes",
     }[outcome.ending]
+
+
+def exit_code(outcome: Outcome) -> int:
+    """130 for a training that was stopped, 3 for a finished one that left out pictures, else 0."""
+    if outcome.ending != "finished":
+        return 130
+    return 3 if outcome.skipped else 0
 
 
 def terms_text(terms: Mapping[str, float]) -> str:
@@ -56,8 +66,9 @@ class LineReporter:
         self.began = self.last = time.monotonic()
 
     def message(self, text: str) -> None:
-        sys.stderr.write(f"padinv: {text}\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # the terminal may be gone, and the training must still be saved
+            sys.stderr.write(f"padinv: {text}\n")
+            sys.stderr.flush()
 
     def start(self, done: int, total: int) -> None:
         self.done = self.first = done
@@ -104,7 +115,8 @@ class BarReporter:
         self.began = time.monotonic()
 
     def message(self, text: str) -> None:
-        self.console.print(f"padinv: {text}", markup=False, highlight=False, soft_wrap=True)
+        with suppress(OSError):  # as above
+            self.console.print(f"padinv: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def start(self, done: int, total: int) -> None:
         self.first, self.began = done, time.monotonic()
@@ -118,7 +130,8 @@ class BarReporter:
         self.progress.update(self.task, completed=done, rate=f"{rate:.1f} images/s", terms=text)
 
     def finish(self) -> None:
-        self.progress.stop()
+        with suppress(OSError):
+            self.progress.stop()
 
 
 def reporter() -> LineReporter | BarReporter:

@@ -124,8 +124,7 @@ def command(
     The same command goes on with an existing run. On many GPUs: accelerate launch -m padinv train ...
     """
     # Torch starts here and not at the top, so that --help stays fast.
-    from padinv.cli.main import EXIT_INTERRUPTED
-    from padinv.cli.training_progress import ending_text, reporter
+    from padinv.cli.training_progress import ending_text, exit_code, reporter
     from padinv.training.encoder.config import resolve
     from padinv.training.encoder.run import RunOptions, Training
 
@@ -160,7 +159,7 @@ def command(
         "seed": seed,
     }
     if steps is not None:
-        from padinv.training.encoder.run import process_count
+        from padinv.training.launch import process_count
 
         chosen, _ = resolve(value(preset), overrides)
         overrides["images"] = steps * chosen.batch * process_count()
@@ -193,8 +192,8 @@ def command(
     outcome = training.run(reasons)
     if training.main:
         report.message(ending_text(outcome, f"the encoder is {out / 'encoder.safetensors'}"))
-    if outcome.ending != "finished":
-        raise SystemExit(EXIT_INTERRUPTED)
+    if code := exit_code(outcome):
+        raise SystemExit(code)
 
 
 def configuration_text(values: dict[str, Any], reasons: dict[str, str]) -> str:

@@ -105,8 +105,7 @@ def command(
     The result is OUT/generator.safetensors; sample grids are in OUT/samples. The same command goes on with a run.
     """
     # Torch starts here and not at the top, so that --help stays fast.
-    from padinv.cli.main import EXIT_INTERRUPTED
-    from padinv.cli.training_progress import ending_text, reporter
+    from padinv.cli.training_progress import ending_text, exit_code, reporter
     from padinv.runtime.spec import ModelSpec
     from padinv.training.generator.config import GanConfig
     from padinv.training.generator.run import GeneratorRunOptions, GeneratorTraining
@@ -145,5 +144,5 @@ def command(
         return
     outcome = training.run()
     report.message(ending_text(outcome, f"the generator is {out / 'generator.safetensors'}"))
-    if outcome.ending != "finished":
-        raise SystemExit(EXIT_INTERRUPTED)
+    if code := exit_code(outcome):
+        raise SystemExit(code)

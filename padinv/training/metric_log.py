@@ -1,4 +1,4 @@
-"""Metrics to JSONL and TensorBoard."""
+"""Metrics to JSONL and to trackers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from padinv.training.run_folder import RunFolder
 
@@ -13,17 +14,21 @@ from padinv.training.run_folder import RunFolder
 class MetricLog:
     """Averages loss terms between two records, and writes both forms of log; a context manager.
 
+    What it holds is part of the checkpoint, so that the record after a resumed part averages the same steps as in a
+    run that was never stopped. Speeds depend on the machine and stand in a file of their own.
+
     Args:
         folder: the run's.
         images: training images so far; what TensorBoard holds beyond is hidden.
+        state: of `state_dict`, in a resumed run.
     """
 
-    def __init__(self, folder: RunFolder, images: int) -> None:
+    def __init__(self, folder: RunFolder, images: int, state: Mapping[str, Any] | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder = folder
         self.writer = SummaryWriter(str(folder.tensorboard), purge_step=images + 1, flush_secs=30)
-        self.sums: dict[str, tuple[float, int]] = {}
+        self.sums: dict[str, tuple[float, int]] = {n: (t, c) for n, (t, c) in (state or {}).get("sums", {}).items()}
         self.since = time.monotonic()
         self.images = images
 
@@ -32,6 +37,10 @@ class MetricLog:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.writer.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums since the last record."""
+        return {"sums": {name: list(pair) for name, pair in self.sums.items()}}
 
     def add(self, values: Mapping[str, float]) -> None:
         """Take in the terms of one step; some, like 'r1', do not come at every step."""
@@ -42,9 +51,10 @@ class MetricLog:
     def write_losses(self, images: int) -> None:
         """Write the averages since the last record, and the speed."""
         now = time.monotonic()
-        means = {name: total / count for name, (total, count) in self.sums.items()}
-        means["images_per_s"] = (images - self.images) / max(now - self.since, 1e-9)
-        self._write("train", images, means)
+        self._write("train", images, {name: total / count for name, (total, count) in self.sums.items()})
+        speed = (images - self.images) / max(now - self.since, 1e-9)
+        self.folder.append(self.folder.speed_file, {"images": images, "images_per_s": float(f"{speed:.6g}")})
+        self.writer.add_scalar("train/images_per_s", speed, images)
         self.sums, self.since, self.images = {}, now, images
 
     def write_figures(self, images: int, figures: Mapping[str, float]) -> None:
@@ -60,8 +70,7 @@ class MetricLog:
         self.since += time.monotonic() - began
 
     def _write(self, kind: str, images: int, values: Mapping[str, float]) -> None:
-        self.folder.append_metrics(
-            {"kind": kind, "images": images, **{k: float(f"{v:.6g}") for k, v in values.items()}}
-        )
+        rounded = {k: float(f"{v:.6g}") for k, v in values.items()}
+        self.folder.append(self.folder.metrics_file, {"kind": kind, "images": images, **rounded})
         for name, value in values.items():
             self.writer.add_scalar(f"{kind}/{name}", value, images)

@@ -1,4 +1,4 @@
-"""Stopping between two steps: SIGINT and SIGTERM ask, the training loop answers."""
+"""Stopping between two steps: SIGINT, SIGTERM and SIGHUP ask, the training loop answers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM sets `asked`; a second SIGINT interrupts at once."""
+    """While entered, the first SIGINT, SIGTERM or SIGHUP sets `asked`; a second SIGINT interrupts at once.
 
-    SIGNALS = ("SIGINT", "SIGTERM")
+    A signal that the process was started to ignore (`nohup`) stays ignored.
+    """
+
+    SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
     def __init__(self) -> None:
         self.asked = False
@@ -25,7 +28,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python forbids handlers
             for name in self.SIGNALS:
-                if number := getattr(signal, name, None):
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._handle)
         return self
 

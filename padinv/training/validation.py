@@ -13,19 +13,53 @@ from padinv.data import to_float
 from padinv.losses.objective import loss_image
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
+from padinv.picture_sources import PictureSource
+from padinv.runtime.errors import InputError
 from padinv.runtime.files import atomic_path
 
-CHUNK = 16  # images a forward pass
+CHUNK = 16  # images in a forward pass
+
+
+def read_validation(
+    source: PictureSource, size: int, count: int, *, rank: int = 0, world: int = 1
+) -> tuple[Tensor, list[str]]:
+    """The first `count` readable pictures, of which process `rank` of `world` keeps every `world`-th.
+
+    Returns:
+        uint8 images [N, 3, S, S], and a sentence on each picture that was skipped.
+
+    Raises:
+        InputError: none is readable.
+    """
+    images: list[Tensor] = []
+    skipped: list[str] = []
+    found = 0
+    for index in range(len(source)):
+        if found == count:
+            break
+        try:
+            pixels = source.read(index, size)
+        except InputError as error:
+            skipped.append(str(error))
+            continue
+        if found % world == rank:
+            images.append(torch.from_numpy(pixels).permute(2, 0, 1))
+        found += 1
+    if not found:
+        raise InputError(f"none of the validation pictures in {source.path} can be read: {'; '.join(skipped[:3])}")
+    return torch.stack(images) if images else torch.empty(0, 3, size, size, dtype=torch.uint8), skipped
 
 
 @torch.no_grad()
 def reconstruct(encoder: Encoder, generator: Generator, images: Tensor) -> Tensor:
-    """uint8 images [N, 3, S, S] -> reconstructions, float [N, 3, S, S] in [-1, 1], clamped."""
+    """uint8 images [N, 3, S, S] -> reconstructions, float [N, 3, S, S] in [-1, 1], clamped; computed in float32."""
     was_training = encoder.training
     encoder.eval()
     device = generator.w_avg.device
-    parts = []
+    parts = [torch.empty(0, 3, images.shape[-1], images.shape[-1], device=device)]
     for chunk in images.split(CHUNK):
+        if not len(chunk):
+            continue
         output = generator.synthesis(*encoder(to_float(chunk, device)))
         parts.append(loss_image(output, images.shape[-1]).float().clamp(-1, 1))
     encoder.train(was_training)
@@ -33,15 +67,22 @@ def reconstruct(encoder: Encoder, generator: Generator, images: Tensor) -> Tenso
 
 
 @torch.no_grad()
-def evaluate(encoder: Encoder, generator: Generator, images: Tensor, lpips: nn.Module | None) -> dict[str, float]:
-    """Mean squared error and, where a network is given, LPIPS of reconstructions of uint8 images [N, 3, S, S]."""
+def errors(encoder: Encoder, generator: Generator, images: Tensor, lpips: nn.Module | None) -> dict[str, Tensor]:
+    """Squared error and, where a network is given, LPIPS of each reconstruction of uint8 images: [N] by name."""
     output = reconstruct(encoder, generator, images)
     target = to_float(images, output.device)
-    figures = {"mse": float((output - target).square().mean())}
+    figures = {"mse": (output - target).square().mean(dim=(1, 2, 3))}
     if lpips is not None:
         pairs = zip(output.split(CHUNK), target.split(CHUNK), strict=True)
-        figures["lpips"] = float(torch.cat([lpips(a, b) for a, b in pairs]).mean())
+        figures["lpips"] = torch.cat(
+            [lpips(a, b).flatten() for a, b in pairs] if len(images) else [output.new_empty(0)]
+        )
     return figures
+
+
+def evaluate(encoder: Encoder, generator: Generator, images: Tensor, lpips: nn.Module | None) -> dict[str, float]:
+    """Mean squared error and, where a network is given, LPIPS of reconstructions of uint8 images [N, 3, S, S]."""
+    return {name: float(values.mean()) for name, values in errors(encoder, generator, images, lpips).items()}
 
 
 def save_grid(path: Path, images: Tensor, reconstructions: Tensor, columns: int = 8, least_side: int = 128) -> None:

@@ -106,7 +106,7 @@ def test_train_then_again(base: list[str], tmp_path: Path, run_cli: Callable) ->
 def test_the_time_limit_exits_with_130(base: list[str], run_cli: Callable) -> None:
     result = run_cli(*base, "--steps", "5", "--time-limit", "0")
     assert result.code == 130
-    assert "stopped by --time-limit after 4 images; the same command goes on" in result.err
+    assert "stopped by --time-limit after 4 images; the same command resumes" in result.err
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(base: list[str], tmp_path: P
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    found = re.search(r"interrupted after ([\d,]+) images, all kept; the same command goes on", err)
+    found = re.search(r"interrupted after ([\d,]+) images, all kept; the same command resumes", err)
     assert found, err
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert state["trainer"]["step"] * 4 == int(found[1].replace(",", ""))

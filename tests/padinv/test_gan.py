@@ -146,7 +146,7 @@ def test_the_command_trains_resumes_and_refuses_another_configuration(
 
     again = run_cli(*common, "--images", 16)
     assert again.code == 0
-    assert "going on from 8 images" in again.err
+    assert "resuming from 8 images" in again.err
     before = (out / "generator.safetensors").read_bytes()
     other = run_cli(*common, "--images", 16, "--lr-g", 0.1)
     assert other.code == 2

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate import __version__ as accelerate_version
-from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor
 
 from padinv import __version__
 from padinv.checkpoints import generator_hash, load_discriminator, load_encoder, load_generator
-from padinv.checkpoints.native import save_encoder, save_generator
+from padinv.checkpoints.native import read_header, save_encoder_state, save_generator
 from padinv.data import CACHE_BYTES, Pictures, StepBatches, batches
 from padinv.losses.identity import IdentityLoss
 from padinv.losses.lpips import LPIPS
@@ -28,16 +25,19 @@ from padinv.models.discriminator import Discriminator
 from padinv.models.face_recognition import load_face_network
 from padinv.models.generator import Generator
 from padinv.picture_sources import open_pictures
-from padinv.runtime.errors import MismatchError, UsageError
+from padinv.runtime.errors import InputError, MismatchError, UsageError
+from padinv.training.background_writer import BackgroundWriter, snapshot
 from padinv.training.encoder.config import TrainConfig
-from padinv.training.encoder.trainer import DivergenceError, EncoderTrainer
+from padinv.training.encoder.trainer import EncoderTrainer
 from padinv.training.generator.discriminator_init import discriminator_for
+from padinv.training.launch import make_accelerator
+from padinv.training.loop import Cadence, Outcome, run_loop
 from padinv.training.memory_estimate import MemoryEstimate, estimate_memory
 from padinv.training.metric_log import MetricLog
 from padinv.training.reporter import Reporter, Silent
 from padinv.training.run_folder import RunFolder
 from padinv.training.signals import StopRequest
-from padinv.training.validation import evaluate, reconstruct, save_grid
+from padinv.training.validation import errors, read_validation, reconstruct, save_grid
 
 GRID_IMAGES = 16
 
@@ -48,14 +48,16 @@ class RunOptions:
 
     Attributes:
         generator: checkpoint of the generator (and discriminator).
-        data, val: training and validation pictures, each a folder or ZIP archive.
+        data, val: training and validation pictures, each anything that `open_pictures` takes.
         out: the run folder.
         lpips_weights, face_weights: weight files of the losses' networks.
         init: an encoder file or run folder whose encoder this one starts from.
         log_images, eval_images: training images between two log records, and between two evaluations with their grid.
-        val_count: validation pictures an evaluation looks at.
+        val_count: validation pictures of an evaluation.
+        best: figure of the validation by which the best encoder is kept, 'mse' or 'lpips'.
         save_minutes: between two checkpoints.
         time_limit: minutes after which the training saves and stops; None: none. The schedule does not depend on it.
+        background_save: write checkpoints while the training goes on; None: where the weights are not on the CPU.
         workers: processes that decode pictures which do not fit in memory.
         preset: its name, for the record.
     """
@@ -70,48 +72,17 @@ class RunOptions:
     log_images: int = 800
     eval_images: int = 20_000
     val_count: int = 256
+    best: str = "mse"
     save_minutes: float = 10.0
     time_limit: float | None = None
+    background_save: bool | None = None
     workers: int = 4
     preset: str | None = None
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a training ended: 'finished', 'interrupted' or 'time limit', after how many images over all runs."""
-
-    ending: str
-    images: int
-
-
-def make_accelerator(config: TrainConfig) -> Accelerator:
-    """HF accelerate for this process.
-
-    Raises:
-        UsageError: the precision does not exist on this device.
-    """
-    AcceleratorState._reset_state()  # a second training in one process may use another precision
-    precision = config.mixed_precision
-    try:
-        accelerator = Accelerator(cpu=on_cpu(), mixed_precision=precision)
-    except ValueError as error:
-        raise UsageError(f"mixed precision {precision!r} is not possible here: {error}") from error
-    if precision == "fp16" and accelerator.device.type == "cpu":
-        raise UsageError("mixed precision 'fp16' is not possible here: it needs a GPU; processors have 'bf16'")
-    return accelerator
-
-
-def process_count() -> int:
-    """How many processes a launcher started; 1 without one."""
-    return PartialState(cpu=on_cpu()).num_processes
-
-
-def on_cpu() -> bool:
-    """Whether to train on the CPU: there is no accelerator, or `accelerate launch --cpu` asked for it.
-
-    Without being told, accelerate takes several processes on a machine without GPU for strangers to each other.
-    """
-    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true") or not torch.accelerator.is_available()
+    @property
+    def cadence(self) -> Cadence:
+        """When to log, evaluate, save and stop."""
+        return Cadence(self.log_images, self.eval_images, self.save_minutes, self.time_limit)
 
 
 def build_objective(config: TrainConfig, options: RunOptions, template: str | None) -> Objective:
@@ -142,7 +113,7 @@ class Training:
 
     def __init__(self, config: TrainConfig, options: RunOptions, reporter: Reporter | None = None) -> None:
         self.config, self.options = config, options
-        self.accelerator = make_accelerator(config)
+        self.accelerator = make_accelerator(config.mixed_precision)
         self.main = self.accelerator.is_main_process
         self.reporter: Reporter = (reporter if self.main else None) or Silent()
         self.generator: Generator = load_generator(options.generator)
@@ -160,14 +131,20 @@ class Training:
         self.val_source = open_pictures(options.val) if options.val else None
         self.trainer = EncoderTrainer(config, self.generator, objective, self.accelerator, self.discriminator)
         self.folder = RunFolder(options.out)
+        background = options.background_save
+        self.writer = BackgroundWriter(self.accelerator.device.type != "cpu" if background is None else background)
+        self.figures: dict[str, float] = {}
+        self.best: dict[str, float] = {}
+        self.skipped: set[str] = set(getattr(self.source, "notes", ()))
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What must not change between two parts of one run."""
         return {
             **self.config.to_dict(),
             "generator": self.hash,
             "pictures": self.source.fingerprint(),
+            "contents": self.source.contents(),
             "processes": self.accelerator.num_processes,
             "init": None if self.options.init is None else str(self.options.init),
         }
@@ -177,42 +154,50 @@ class Training:
         """Names of the identity that may change: at a constant rate a run may be made longer."""
         return frozenset({"images"} if self.config.schedule == "constant" else set())
 
-    # -- parts of a run ---------------------------------------------------------------------------------------------
+    # -- pictures ---------------------------------------------------------------------------------------------------
 
     def _load_pictures(self) -> Pictures:
         self.reporter.message(f"reading {len(self.source):,} pictures from {self.options.data}")
         pictures = Pictures(self.source, self.generator.spec.image_size)
-        for text in pictures.bad[:20]:
-            self.reporter.message(f"skipped: {text}")
-        if len(pictures.bad) > 20:
-            self.reporter.message(f"skipped: {len(pictures.bad) - 20} more pictures")
+        self._skip([*self.skipped, *pictures.bad])
         return pictures
 
-    def _val_images(self, pictures: Pictures) -> Tensor:
-        """uint8 pictures to look at: the first of the validation set, or of the training set where there is none."""
-        if self.val_source is None:
-            return torch.stack([pictures[k] for k in range(min(GRID_IMAGES, len(pictures)))])
-        size = self.generator.spec.image_size
-        count = min(self.options.val_count, len(self.val_source))
-        images = [torch.from_numpy(self.val_source.read(k, size)).permute(2, 0, 1) for k in range(count)]
-        return torch.stack(images)
+    def _skip(self, sentences: list[str], most: int = 20) -> None:
+        """Say which pictures were left out, once each."""
+        for text in sentences[:most]:
+            self.reporter.message(f"skipped: {text}")
+        if len(sentences) > most:
+            self.reporter.message(f"skipped: {len(sentences) - most} more pictures")
+        self.skipped.update(sentences)
 
-    def _begin(self, reasons: dict[str, str]) -> None:
-        """Create the run folder, or pick up what is in it."""
-        folder, trainer = self.folder, self.trainer
-        exists = folder.check_same(self.identity, self.free)
-        state = folder.load_checkpoint() if exists else None
-        if state is not None:
-            trainer.load_state_dict(state["trainer"])
-            self.reporter.message(f"going on from {trainer.images_seen:,} images in {folder.path}")
-        elif self.options.init is not None:
-            self._start_from(self.options.init)
-        if not self.main:
+    def _load_validation(self, pictures: Pictures) -> None:
+        """Pictures to look at: this process's part of the validation set, and the grid's."""
+        size, accelerator = self.generator.spec.image_size, self.accelerator
+        if self.val_source is None:
+            self.grid = torch.stack([pictures[k] for k in range(min(GRID_IMAGES, len(pictures)))])
+            self.val = self.grid[:0]
             return
-        if state is None:
-            save_generator(folder.generator_file, self.generator, self.discriminator, {"source": self.hash})
-        folder.trim_metrics(trainer.images_seen)
-        folder.write_config(self.identity, {"preset": self.options.preset, "reasons": reasons, **self._circumstances()})
+        rank, world = accelerator.process_index, accelerator.num_processes
+        self.val, skipped = read_validation(self.val_source, size, self.options.val_count, rank=rank, world=world)
+        count = min(GRID_IMAGES, self.options.val_count)
+        self.grid = self.val[:count] if world == 1 else read_validation(self.val_source, size, count)[0]
+        self._skip(skipped)
+
+    def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
+        order = StepBatches(
+            len(pictures),
+            self.config.batch,
+            self.config.seed,
+            self.trainer.step_count,
+            self.config.flips,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        for images, bad in batches(pictures, order, self.options.workers):
+            self._skip([text for text in bad if text not in self.skipped])  # each worker finds it for itself
+            yield images
+
+    # -- beginning --------------------------------------------------------------------------------------------------
 
     def _start_from(self, path: Path) -> None:
         file = path / "encoder.safetensors" if path.is_dir() else path
@@ -223,6 +208,36 @@ class Training:
         if self.trainer.average is not None:
             self.trainer.average.module.load_state_dict(other.state_dict())
         self.reporter.message(f"starting from the weights of {file}")
+
+    def _resume(self) -> dict[str, Any] | None:
+        """Load what an earlier part of the run saved, and write again what a kill kept it from writing."""
+        folder, trainer = self.folder, self.trainer
+        assumed = {**TrainConfig().to_dict(), "contents": self.identity["contents"]}
+        state = folder.resume(self.identity, self.free, assumed)
+        if state is None:
+            return None
+        trainer.load_state_dict(state["trainer"])
+        self.figures, self.best = dict(state.get("figures", {})), dict(state.get("best", {}))
+        self.reporter.message(f"resuming from {trainer.images_seen:,} images in {folder.path}")
+        if self.main and not self._result_is_current():
+            self._write_encoder(folder.encoder_file, trainer.evaluated_encoder.state_dict(), self.figures)
+        return state
+
+    def _result_is_current(self) -> bool:
+        """Whether the encoder beside the checkpoint is the checkpoint's: a kill may come between the two writes."""
+        try:
+            header = read_header(self.folder.encoder_file)
+        except InputError:
+            return False
+        return header is not None and header.get("record", {}).get("images") == self.trainer.images_seen
+
+    def _write_beginning(self, reasons: dict[str, str], fresh: bool) -> None:
+        folder = self.folder
+        details = {"preset": self.options.preset, "reasons": reasons, **self._circumstances()}
+        folder.write_config(self.identity, details)
+        if fresh or not folder.generator_file.exists():
+            save_generator(folder.generator_file, self.generator, self.discriminator, {"source": self.hash})
+        folder.trim_metrics(self.trainer.images_seen)
 
     def _circumstances(self) -> dict[str, Any]:
         options = self.options
@@ -243,6 +258,69 @@ class Training:
             "device": str(self.accelerator.device),
         }
 
+    # -- what the loop calls ----------------------------------------------------------------------------------------
+
+    @property
+    def images_seen(self) -> int:
+        """Training images so far, over all processes and all parts of the run."""
+        return self.trainer.images_seen
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of one step over all processes."""
+        return self.trainer.images_per_step
+
+    def step(self) -> dict[str, float]:
+        """One step on the next batch."""
+        images = next(self._images)
+        self._seed_step()
+        return self.trainer.step(images)
+
+    def evaluate(self) -> dict[str, float]:
+        """Draw the sample grid, measure on the validation pictures, keep the encoder if it is the best so far."""
+        seen, encoder = self.images_seen, self.trainer.evaluated_encoder
+        if self.main:
+            path = self.folder.samples / f"{seen:09d}.png"
+            save_grid(path, self.grid, reconstruct(encoder, self.generator, self.grid))
+        if self.val_source is None:
+            return {}
+        self._share_buffers()
+        figures = self._means(errors(encoder, self.generator, self.val, self.trainer.objective.lpips))
+        if self.trainer.average is not None:
+            last = errors(self.trainer.raw_encoder, self.generator, self.val, self.trainer.objective.lpips)
+            figures |= {f"{name}_without_average": value for name, value in self._means(last).items()}
+        self.figures = figures
+        self._keep_best()
+        text = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if "_" not in name)
+        self.reporter.message(f"validation after {seen:,} images: {text}")
+        return figures
+
+    def save(self, *, last: bool) -> None:
+        """Write the encoder and the checkpoint, in this order: a checkpoint never has an older encoder beside it."""
+        if self.main:
+            state = {
+                "trainer": self.trainer.state_dict(),
+                "log": self.log.state_dict() if self.log is not None else {},
+                "figures": self.figures,
+                "best": self.best,
+            }
+            weights = self.trainer.evaluated_encoder.state_dict()
+            if self.writer.enabled:
+                state, weights = snapshot(state), snapshot(weights)
+            record, folder = self._record(self.figures), self.folder
+
+            def write() -> None:
+                self._write_encoder(folder.encoder_file, weights, self.figures, record)
+                folder.save_checkpoint(state)
+
+            self.writer.submit(write)
+            if last:
+                self.writer.wait()
+        if last:
+            self.accelerator.wait_for_everyone()
+
+    # -- parts of these ---------------------------------------------------------------------------------------------
+
     def _record(self, figures: dict[str, float]) -> dict[str, Any]:
         return {
             "images": self.trainer.images_seen,
@@ -251,29 +329,34 @@ class Training:
             "figures": figures,
         }
 
-    def _save(self, figures: dict[str, float]) -> None:
-        if self.main:
-            self.folder.save_checkpoint({"trainer": self.trainer.state_dict()})
-            encoder = self.trainer.evaluated_encoder
-            save_encoder(self.folder.encoder_file, encoder, self.hash, self._record(figures))
-        self.accelerator.wait_for_everyone()
+    def _write_encoder(
+        self, path: Path, weights: dict[str, Tensor], figures: dict[str, float], record: dict[str, Any] | None = None
+    ) -> None:
+        encoder = self.trainer.evaluated_encoder
+        save_encoder_state(path, encoder.spec, encoder.config, weights, self.hash, record or self._record(figures))
 
-    def _steps(self, pictures: Pictures) -> Iterator[Tensor]:
-        order = StepBatches(
-            len(pictures),
-            self.config.batch,
-            self.config.seed,
-            self.trainer.step_count,
-            self.config.flips,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
-        named: set[str] = set()
-        for images, bad in batches(pictures, order, self.options.workers):
-            for text in (text for text in bad if text not in named):  # each worker process finds it for itself
-                named.add(text)
-                self.reporter.message(f"skipped: {text}")
-            yield images
+    def _keep_best(self) -> None:
+        value = self.figures.get(self.options.best)
+        if value is None or not value < self.best.get(self.options.best, float("inf")):
+            return
+        self.best = {self.options.best: value, "images": float(self.images_seen)}
+        if self.main:
+            self._write_encoder(self.folder.best_file, self.trainer.evaluated_encoder.state_dict(), self.figures)
+
+    def _share_buffers(self) -> None:
+        """Batch statistics of the main process for all: on the CPU each process keeps its own between two steps."""
+        if self.accelerator.num_processes == 1:
+            return
+        for encoder in {self.trainer.evaluated_encoder, self.trainer.raw_encoder}:
+            for buffer in encoder.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def _means(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """Means over the pictures of all processes."""
+        sums = torch.stack([torch.stack([v.sum(), v.new_tensor(float(len(v)))]) for v in values.values()])
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums.double(), "sum")
+        return {name: float(total / count) for name, (total, count) in zip(values, sums.tolist(), strict=True)}
 
     def _seed_step(self) -> None:
         """The random state is a function of seed, step and process, so that a resumed run equals an unbroken one."""
@@ -300,75 +383,38 @@ class Training:
 
         Raises:
             DivergenceError: a loss is not finite.
+            InputError: no picture can be read; a run that has not saved anything yet may then begin again.
             OutputError, UsageError: the run folder cannot be used.
         """
         with ExitStack() as stack:
             if self.main:
                 self.folder.create()
                 stack.enter_context(self.folder.locked())
+            stack.callback(self.writer.wait)  # before the lock goes
             self.accelerator.wait_for_everyone()
             stop = stack.enter_context(StopRequest())
-            self._begin(reasons or {})
-            if self.trainer.images_seen >= self.config.images:
-                return Outcome("finished", self.trainer.images_seen)
+            state = self._resume()
+            if self.images_seen >= self.config.images:
+                return Outcome("finished", self.images_seen)
+            if state is None and self.options.init is not None:
+                self._start_from(self.options.init)
             pictures = self._load_pictures()
-            val = self._val_images(pictures) if self.main else None
-            log = stack.enter_context(MetricLog(self.folder, self.trainer.images_seen)) if self.main else None
-            return self._loop(pictures, val, log, stop)
-
-    def _loop(self, pictures: Pictures, val: Tensor | None, log: MetricLog | None, stop: StopRequest) -> Outcome:
-        trainer, options, total = self.trainer, self.options, self.config.images
-        began = saved = time.monotonic()
-        figures: dict[str, float] = {}
-        ending = "finished"
-        self.reporter.start(trainer.images_seen, total)
-        try:
-            for images in self._steps(pictures):
-                self._seed_step()
-                values = trainer.step(images)
-                seen, step_images = trainer.images_seen, trainer.images_per_step
-                self.reporter.advance(seen, values)
-                done = seen >= total
-                if log is not None:
-                    log.add(values)
-                    if done or crossed(seen, step_images, options.log_images):
-                        log.write_losses(seen)
-                    if val is not None and (done or crossed(seen, step_images, options.eval_images)):
-                        with log.paused():
-                            figures = self._look(val, seen)
-                        log.write_figures(seen, figures)
-                now = time.monotonic()
-                over = options.time_limit is not None and now - began > options.time_limit * 60
-                asked, late, due = self._any(stop.asked, over, now - saved > options.save_minutes * 60)
-                if done:
-                    break
-                if asked or late:
-                    ending = "interrupted" if asked else "time limit"
-                    break
-                if due:
-                    self._save(figures)
-                    saved = time.monotonic()
-        finally:
-            self.reporter.finish()
-        self._save(figures)
-        return Outcome(ending, trainer.images_seen)
-
-    def _look(self, val: Tensor, seen: int) -> dict[str, float]:
-        """Evaluate on the validation pictures, draw the sample grid."""
-        encoder = self.trainer.evaluated_encoder
-        grid = val[:GRID_IMAGES]
-        save_grid(self.folder.samples / f"{seen:09d}.png", grid, reconstruct(encoder, self.generator, grid))
-        if self.val_source is None:
-            return {}
-        figures = evaluate(encoder, self.generator, val, self.trainer.objective.lpips)
-        text = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        self.reporter.message(f"validation after {seen:,} images: {text}")
-        return figures
-
-
-def crossed(seen: int, step: int, every: int) -> bool:
-    """Whether the step that ended at `seen` passed a multiple of `every`."""
-    return seen // every > (seen - step) // every
-
-
-__all__ = ["DivergenceError", "Outcome", "RunOptions", "Training", "build_objective", "make_accelerator"]
+            self._load_validation(pictures)
+            self.accelerator.wait_for_everyone()  # nobody writes before everybody has read
+            self.log: MetricLog | None = None
+            if self.main:
+                self._write_beginning(reasons or {}, fresh=state is None)
+                log = MetricLog(self.folder, self.images_seen, (state or {}).get("log"))
+                self.log = stack.enter_context(log)
+            self._images = self._batches(pictures)
+            ending = run_loop(
+                self,
+                self.config.images,
+                cadence=self.options.cadence,
+                reporter=self.reporter,
+                stop=stop,
+                log=self.log,
+                agree=self._any,
+            )
+            elsewhere = self._any(bool(self.skipped))[0]
+            return Outcome(ending, self.images_seen, len(self.skipped) or int(elsewhere))

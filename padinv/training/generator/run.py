@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from torch import Tensor
 from padinv import __version__
 from padinv.checkpoints import load_generator, save_generator
 from padinv.checkpoints.compact_bundle import is_bundle
+from padinv.checkpoints.native import read_header
 from padinv.data import Pictures, to_image
 from padinv.models.discriminator import Discriminator
 from padinv.picture_sources import PictureSource, open_pictures
 from padinv.runtime.errors import InputError, MismatchError
 from padinv.runtime.files import atomic_path
-from padinv.training.encoder.run import Outcome, crossed
 from padinv.training.generator.config import GanConfig
 from padinv.training.generator.trainer import GanTrainer
+from padinv.training.loop import Cadence, Outcome, run_loop
 from padinv.training.metric_log import MetricLog
 from padinv.training.reporter import Reporter, Silent
 from padinv.training.run_folder import RunFolder
@@ -55,9 +56,14 @@ class GeneratorRunOptions:
     time_limit: float | None = None
     device: str = "cpu"
 
+    @property
+    def cadence(self) -> Cadence:
+        """When to log, draw samples, save and stop."""
+        return Cadence(self.log_images, self.sample_images, self.save_minutes, self.time_limit)
 
-def read_pictures(source: PictureSource, size: int, reporter: Reporter) -> Tensor:
-    """All pictures of a source as uint8 [N, 3, size, size]; damaged ones are named and left out.
+
+def read_pictures(source: PictureSource, size: int) -> tuple[Tensor, list[str]]:
+    """All readable pictures of a source as uint8 [N, 3, size, size], and a sentence on each that was left out.
 
     Raises:
         InputError: they do not fit in memory, or none is readable.
@@ -68,9 +74,7 @@ def read_pictures(source: PictureSource, size: int, reporter: Reporter) -> Tenso
             f"the {len(source):,} pictures of {source.path} do not fit in memory at {size} px; train-generator is for "
             "small models: bring a larger generator with padinv import"
         )
-    for text in pictures.bad[:20]:
-        reporter.message(f"skipped: {text}")
-    return pictures.cache
+    return pictures.cache, [*getattr(source, "notes", ()), *pictures.bad]
 
 
 class GeneratorTraining:
@@ -86,41 +90,75 @@ class GeneratorTraining:
         self.source = open_pictures(options.data)
         self.folder = RunFolder(options.out)
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What must not change between two parts of one run; the length may."""
-        init = None if self.options.init is None else str(self.options.init)
-        return {**self.config.to_dict(), "pictures": self.source.fingerprint(), "init": init}
+        return {
+            **self.config.to_dict(),
+            "pictures": self.source.fingerprint(),
+            "contents": self.source.contents(),
+            "init": None if self.options.init is None else str(self.options.init),
+        }
+
+    def _assumed(self) -> dict[str, Any]:
+        """What runs had that are older than a name of the identity."""
+        defaults = {f.name: f.default for f in fields(GanConfig) if f.default is not MISSING}
+        return {**defaults, "contents": self.identity["contents"]}
 
     def run(self, reasons: dict[str, str] | None = None) -> Outcome:
         """Train to the end of the configuration, a stop signal, or the time limit; the state is saved in each case.
 
         Raises:
             DivergenceError: a loss is not finite.
+            InputError: no picture can be read; a run that has not saved anything yet may then begin again.
             OutputError, UsageError: the run folder cannot be used.
         """
         folder, options = self.folder, self.options
         with ExitStack() as stack:
             folder.create()
             stack.enter_context(folder.locked())
-            exists = folder.check_same(self.identity, frozenset({"images"}))
-            state = folder.load_checkpoint() if exists else None
+            state = folder.resume(self.identity, frozenset({"images"}), self._assumed())
             stop = stack.enter_context(StopRequest())
             self.reporter.message(f"reading {len(self.source):,} pictures from {options.data}")
-            pictures = read_pictures(self.source, self.config.spec.resolution, self.reporter)
-            trainer = GanTrainer(self.config, pictures, options.features, options.device)
+            pictures, skipped = read_pictures(self.source, self.config.spec.resolution)
+            self._name_skipped(skipped)
+            self.trainer = GanTrainer(self.config, pictures, options.features, options.device)
             if state is not None:
-                trainer.load_state_dict(state["trainer"])
-                self.reporter.message(f"going on from {trainer.images_seen:,} images in {folder.path}")
+                self._resume(state)
             elif options.init is not None:
-                self._start_from(trainer, options.init)
-            folder.trim_metrics(trainer.images_seen)
+                self._start_from(self.trainer, options.init)
+            if self.images_seen >= self.config.images:
+                return Outcome("finished", self.images_seen, len(skipped))
+            folder.trim_metrics(self.images_seen)
             details = {"reasons": reasons or {}, "versions": {"padinv": __version__, "torch": torch.__version__}}
             folder.write_config(self.identity, {**details, "inputs": {"data": str(options.data)}})
-            if trainer.images_seen >= self.config.images:
-                return Outcome("finished", trainer.images_seen)
-            log = stack.enter_context(MetricLog(folder, trainer.images_seen))
-            return self._loop(trainer, log, stop)
+            self.log = stack.enter_context(MetricLog(folder, self.images_seen, (state or {}).get("log")))
+            ending = run_loop(
+                self,
+                self.config.images,
+                cadence=options.cadence,
+                reporter=self.reporter,
+                stop=stop,
+                log=self.log,
+            )
+            return Outcome(ending, self.images_seen, len(skipped))
+
+    def _name_skipped(self, skipped: list[str], most: int = 20) -> None:
+        for text in skipped[:most]:
+            self.reporter.message(f"skipped: {text}")
+        if len(skipped) > most:
+            self.reporter.message(f"skipped: {len(skipped) - most} more pictures")
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        """Load what an earlier part of the run saved, and write again what a kill kept it from writing."""
+        self.trainer.load_state_dict(state["trainer"])
+        self.reporter.message(f"resuming from {self.images_seen:,} images in {self.folder.path}")
+        try:
+            header = read_header(self.folder.generator_file)
+        except InputError:
+            header = None
+        if header is None or header.get("record", {}).get("images") != self.images_seen:
+            self._write_generator()
 
     def _start_from(self, trainer: GanTrainer, path: Path) -> None:
         if is_bundle(path) or path.is_file():
@@ -151,46 +189,42 @@ class GeneratorTraining:
         trainer.start_from(generator)
         self.reporter.message(f"starting from the generator of {path}, with a new discriminator")
 
-    def _loop(self, trainer: GanTrainer, log: MetricLog, stop: StopRequest) -> Outcome:
-        config, options = self.config, self.options
-        began = saved = time.monotonic()
-        ending = "finished"
-        self.reporter.start(trainer.images_seen, config.images)
-        try:
-            while True:
-                losses = trainer.step()
-                seen = trainer.images_seen
-                log.add(losses)
-                self.reporter.advance(seen, {**losses, "lr": config.lr_g})
-                done = seen >= config.images
-                if done or crossed(seen, config.batch, options.log_images):
-                    log.write_losses(seen)
-                if done or crossed(seen, config.batch, options.sample_images):
-                    with log.paused():
-                        save_samples(self.folder.samples / f"{seen:09d}.png", trainer)
-                now = time.monotonic()
-                over = options.time_limit is not None and now - began > options.time_limit * 60
-                if done or stop.asked or over:
-                    ending = "finished" if done else "interrupted" if stop.asked else "time limit"
-                    break
-                if now - saved > options.save_minutes * 60:
-                    self._save(trainer)
-                    saved = time.monotonic()
-        finally:
-            self.reporter.finish()
-        self._save(trainer)
-        return Outcome(ending, trainer.images_seen)
+    # -- what the loop calls ----------------------------------------------------------------------------------------
 
-    def _save(self, trainer: GanTrainer) -> None:
-        self.folder.save_checkpoint({"trainer": trainer.state_dict()})
-        judge = trainer.judge if isinstance(trainer.judge, Discriminator) else None
+    @property
+    def images_seen(self) -> int:
+        """Training images so far."""
+        return self.trainer.images_seen
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of one step."""
+        return self.config.batch
+
+    def step(self) -> dict[str, float]:
+        """One step of both players."""
+        return {**self.trainer.step(), "lr": self.config.lr_g}
+
+    def evaluate(self) -> dict[str, float]:
+        """Draw the sample grid; there are no figures."""
+        save_samples(self.folder.samples / f"{self.images_seen:09d}.png", self.trainer)
+        return {}
+
+    def save(self, *, last: bool) -> None:
+        """Write the generator and the checkpoint: a checkpoint never has an older generator beside it."""
+        self._write_generator()
+        self.folder.save_checkpoint({"trainer": self.trainer.state_dict(), "log": self.log.state_dict()})
+
+    def _write_generator(self) -> None:
+        trainer = self.trainer
+        discriminator = trainer.judge if isinstance(trainer.judge, Discriminator) else None
         record = {
             "source": "padinv train-generator",
             "images": trainer.images_seen,
             "config": self.config.to_dict(),
             "pictures": self.source.fingerprint(),
         }
-        save_generator(self.folder.generator_file, trainer.finished_generator(), judge, record)
+        save_generator(self.folder.generator_file, trainer.finished_generator(), discriminator, record)
 
 
 def save_samples(path: Path, trainer: GanTrainer) -> None:

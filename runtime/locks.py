@@ -1,0 +1,84 @@
+"""A lock on a folder that goes when its process goes, and that is never mistaken for a file system without locks."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+LOCK_NAME = ".lock"
+_HELD = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK})
+log = logging.getLogger("padinv")
+
+
+class FolderInUseError(Exception):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def folder_lock(folder: Path | str, name: str = LOCK_NAME) -> Iterator[bool]:
+    """Hold the lock file `name` in a folder; the file stays, the lock ends with the block or the process.
+
+    The lock file is never removed: a process that waits for a removed file would lock nothing.
+
+    Yields:
+        whether there is a lock. Some file systems (Lustre without flock, many FUSE ones) have none; then a warning is
+        logged, and the work goes on without.
+
+    Raises:
+        FolderInUseError: another process holds it.
+        OSError: the lock file cannot be made.
+
+    Example:
+        with folder_lock("runs/first"):
+            ...
+    """
+    path = Path(folder) / name
+    with open(path, "ab") as file:
+        try:
+            _acquire(file)
+        except OSError as error:
+            if error.errno in _HELD:
+                raise FolderInUseError(str(folder)) from error
+            log.warning(
+                "%s is on a file system without locks (%s), so nothing keeps a second command out of it",
+                folder,
+                error.strerror or error,
+            )
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            _release(file)
+
+
+if os.name == "nt":  # pragma: no cover
+
+    def _acquire(file: BinaryIO) -> None:
+        import msvcrt
+
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+
+    def _release(file: BinaryIO) -> None:
+        import msvcrt
+
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
+
+else:
+
+    def _acquire(file: BinaryIO) -> None:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _release(file: BinaryIO) -> None:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_UN)
