@@ -71,8 +71,8 @@ class OpenVinoSession:
             raise BackendError(
                 f"OpenVINO cannot run {path} on {device} in {precision} ({_line(error)}); use --backend cpu"
             ) from error
-        self.inputs = tuple(port.get_any_name() for port in self._compiled.inputs)
-        self.outputs = tuple(port.get_any_name() for port in self._compiled.outputs)
+        self.inputs = tuple(_graph_name(port) for port in self._compiled.inputs)
+        self.outputs = tuple(_graph_name(port) for port in self._compiled.outputs)
         self._free: list[Any] = []
         self._lock = threading.Lock()
 
@@ -85,7 +85,7 @@ class OpenVinoSession:
         with self._lock:
             request = self._free.pop() if self._free else self._compiled.create_infer_request()
         try:
-            request.infer(ready, share_inputs=True)
+            request.infer([ready[name] for name in self.inputs], share_inputs=True)
             return {
                 name: np.array(request.get_output_tensor(i).data, np.float32) for i, name in enumerate(self.outputs)
             }
@@ -97,13 +97,13 @@ class OpenVinoSession:
 
     def _check_shapes(self, feeds: Mapping[str, np.ndarray]) -> None:
         rows = {len(array) for array in feeds.values() if array.ndim}
-        for port in self._compiled.inputs:
-            shape, array = port.get_partial_shape(), feeds[port.get_any_name()]
+        for name, port in zip(self.inputs, self._compiled.inputs, strict=True):
+            shape, array = port.get_partial_shape(), feeds[name]
             fixed = [d.get_length() if d.is_static else None for d in shape]
             fits = len(fixed) == array.ndim and all(a in (b, None) for b, a in zip(array.shape, fixed, strict=True))
             if not fits or len(rows) != 1 or rows == {0}:
                 raise MismatchError(
-                    f"{self._path} does not take these shapes: {port.get_any_name()} is "
+                    f"{self._path} does not take these shapes: {name} is "
                     f"[{', '.join('N' if n is None else str(n) for n in fixed)}], not {list(array.shape)}"
                 )
 
@@ -117,10 +117,17 @@ def _check_device(core: Any, device: str, precision: str) -> None:
     capabilities: list[str] = []
     with contextlib.suppress(Exception):  # old plugins do not say
         capabilities = list(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
-    if precision == "bf16" and capabilities and "BF16" not in capabilities:
-        raise BackendError(
-            f"{device} has no bfloat16 arithmetic (AVX512-BF16 or AMX on x86), so nothing was run; use fp32"
-        )
+    # OpenVINO would take another precision without a word: bfloat16 for float16 on x86 processors.
+    if capabilities and precision.upper() not in capabilities:
+        hint = " (AVX512-BF16 or AMX on x86)" if precision == "bf16" else ""
+        raise BackendError(f"{device} does not compute in {precision} here{hint}, so nothing was run; use fp32")
+
+
+def _graph_name(port: Any) -> str:
+    """The ONNX name of an input or output. A tensor may have further names, of nodes that OpenVINO removed."""
+    names = port.get_names()
+    friendly = port.get_node().get_friendly_name().partition("/sink_port_")[0]
+    return str(friendly if friendly in names else port.get_any_name())
 
 
 def devices() -> tuple[str, ...]:

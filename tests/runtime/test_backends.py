@@ -151,7 +151,7 @@ def test_a_damaged_graph_is_refused(tiny_bundle: Path, backend: str) -> None:
 def test_a_missing_float16_graph_is_named(tiny_bundle: Path, backend: str) -> None:
     if "fp16" not in get_backend(backend).precisions:
         pytest.skip(f"{backend} has no fp16")
-    with pytest.raises(BundleError, match=r"holds no encoder\.fp16\.onnx; export it with"):
+    with pytest.raises((BundleError, BackendError), match=r"holds no encoder\.fp16\.onnx; export it with|not compute"):
         open_session(read_bundle(tiny_bundle), "encoder", backend, precision="fp16")
 
 
@@ -168,6 +168,26 @@ def test_every_backend_describes_itself() -> None:
         assert backend.name == name
         assert backend.precisions[0] == "fp32"
         assert backend.title
+
+
+def test_openvino_does_not_take_another_precision_silently() -> None:
+    """On x86 its processor plugin answers float16 with bfloat16."""
+    openvino = pytest.importorskip("padinv.runtime.backends.openvino")
+    if "openvino" not in HERE:
+        pytest.skip("openvino is not installed")
+
+    class Core:
+        available_devices = ("CPU",)
+
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["FP32", "INT8"]
+
+    for precision in ("bf16", "fp16"):
+        with pytest.raises(BackendError, match=f"CPU does not compute in {precision} here.*; use fp32"):
+            openvino._check_device(Core(), "CPU", precision)
+    openvino._check_device(Core(), "CPU", "fp32")
+    with pytest.raises(BackendError, match=r"OpenVINO finds no device 'GPU' here \(it has: CPU\)"):
+        openvino._check_device(Core(), "GPU", "fp32")
 
 
 @pytest.mark.parametrize("threads", [0, -1, 100_000])

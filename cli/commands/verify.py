@@ -1,0 +1,57 @@
+"""`padinv verify`: check everything this machine has, and write a report to attach to an issue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from padinv.cli import options as opt
+
+DEFAULT_OUT = Path("padinv-out/verify")
+
+
+def command(
+    model: opt.ModelOption = None,
+    backend: Annotated[
+        list[opt.Backend] | None, typer.Option("--backend", help="Verify only this backend; may be repeated.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the report.")] = DEFAULT_OUT,
+    training: Annotated[
+        bool, typer.Option("--training/--no-training", help="Train fifty steps in every precision.")
+    ] = True,
+    large: Annotated[
+        bool, typer.Option("--large/--no-large", help="On a GPU, also measure a full-sized model at random weights.")
+    ] = True,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.05, max=60, help="Time for measuring each backend and precision.")
+    ] = 0.5,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Check every installed backend and precision, torch, TensorRT and training on this machine.
+
+    Parity at batches 1, 3 and 8, speed, threads, devices and error messages. Writes verify-MACHINE.md and .json. On a
+    machine without a GPU, verifies what is there. Exit code 0: nothing failed; 1: something did.
+    """
+    from padinv.cli.main import printable
+    from padinv.cli.progress import progress_bar
+    from padinv.export.verify import Options, verify
+    from padinv.runtime.errors import UsageError
+
+    names = tuple(one.value for one in backend or ())
+    if "auto" in names:
+        raise UsageError("verify checks backends by name; leave --backend out to check all of them")
+    with progress_bar("verifying", 1, "checks") as bar:
+        found = verify(Options(model, names, training, large, seconds), out, bar.say)
+    counts = {status: found.count(status) for status in ("passed", "failed", "skipped")}
+    if as_json:
+        checks = [check.to_dict() for check in found.checks]
+        typer.echo(json.dumps({**counts, "report": str(found.report), "checks": checks}))
+    else:
+        for check in found.checks:
+            if check.status == "failed":
+                typer.echo(printable(f"FAILED {check.group}: {check.name}: {check.detail}"))
+        typer.echo(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; {found.report}")
+    raise typer.Exit(1 if counts["failed"] else 0)
