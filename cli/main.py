@@ -25,6 +25,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "padinv.cli.commands.edit",
         "Edit pictures along named directions: smile, age, glasses, pose and others.",
     ),
+    "directions": (
+        "padinv.cli.commands.directions",
+        "Make, import, list and show directions for padinv edit.",
+    ),
     "custom-edit": ("padinv.cli.commands.custom_edit", "Edit pictures as one pair, before and after, shows it."),
     "interpolate": ("padinv.cli.commands.interpolate", "Go from one picture to another, in one space or both."),
     "align": ("padinv.cli.commands.align", "Cut aligned faces out of photographs."),
@@ -64,9 +68,13 @@ class LazyCommands(dict[str, Any]):
 
     def __getitem__(self, verb: str) -> Any:
         if super().__getitem__(verb) is None:
-            app = typer.Typer(add_completion=False, rich_markup_mode=None)
-            settings = {"help_option_names": ["-h", "--help"]}
-            app.command(name=verb, context_settings=settings)(import_module(VERBS[verb][0]).command)
+            command = import_module(VERBS[verb][0]).command
+            if isinstance(command, typer.Typer):  # a verb with verbs of its own, like directions
+                app = command
+            else:
+                app = typer.Typer(add_completion=False, rich_markup_mode=None)
+                settings = {"help_option_names": ["-h", "--help"]}
+                app.command(name=verb, context_settings=settings)(command)
             self[verb] = typer.main.get_command(app)
         return super().__getitem__(verb)
 

@@ -8,6 +8,7 @@ A_l are normalised first. A bundle carries the matrices in `modulation.safetenso
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,11 @@ from padinv.runtime.editing.direction import Direction
 from padinv.runtime.errors import BundleError, UsageError
 from padinv.runtime.spec import ModelSpec
 
+if TYPE_CHECKING:
+    from padinv.runtime.model import Model
+
 MODULATION = "modulation.safetensors"
+SAMPLES = 2000  # codes whose spread is the unit
 
 
 def modulation_weights(bundle: Bundle) -> list[np.ndarray]:
@@ -91,6 +96,35 @@ def latent_direction(
     wp[rows] = vector if vector.ndim == 1 else vector[rows]
     rings = {r: np.zeros(spec.ring_shape(r), np.float32) for r in spec.pad_resolutions}
     return Direction(wp, np.zeros(spec.const_shape, np.float32), rings, generator_hash, {"space": "latent"})
+
+
+def sampled_codes(model: Model, count: int = SAMPLES) -> np.ndarray:
+    """Latent codes of random z, float64 [count, w_dim]; the same ones every time."""
+    z = np.random.RandomState(0).randn(count, model.spec.z_dim).astype(np.float32)
+    return np.asarray(model.session("mapping").run({"z": z})["w"], np.float64)
+
+
+def sefa_directions(model: Model, layers: Sequence[int] | None = None, count: int = 5) -> list[Direction]:
+    """The `count` leading directions of a model, called sefa-1, sefa-2, ...; see `closed_form`.
+
+    Their unit is one standard deviation of sampled codes.
+
+    Raises:
+        BundleError: the bundle holds no modulation weights. UsageError: see `closed_form`.
+    """
+    found, shares = closed_form(modulation_weights(model.bundle), layers, count)
+    codes = sampled_codes(model)
+    directions = []
+    for number, (vector, share) in enumerate(zip(found, shares, strict=True), start=1):
+        scaled = vector * code_spread(codes, vector)
+        direction = latent_direction(model.spec, scaled, model.generator_hash, layers)
+        direction.info |= {
+            "name": f"sefa-{number}",
+            "unit": f"one standard deviation of {len(codes)} sampled codes",
+            "origin": {"method": "SeFa", "layers": layers and list(layers), "eigenvalue_share": round(float(share), 5)},
+        }
+        directions.append(direction)
+    return directions
 
 
 def code_spread(codes: np.ndarray, vector: np.ndarray) -> float:

@@ -1,0 +1,101 @@
+"""`padinv directions show`: a strip per direction, and what a unit of it costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from padinv.cli import edit_options as edit
+from padinv.cli import options as opt
+
+if TYPE_CHECKING:
+    from padinv.runtime.batch.sources import Reader
+    from padinv.runtime.editing.gallery import Term
+    from padinv.runtime.inversion import Inversion
+
+DEFAULT_OUT = Path("padinv-out/directions.png")
+SEEDS = 8  # faces that the generator draws, where no pictures are given
+
+
+def command(
+    directions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME|FILE...]", help="Directions; all that the model ships if left out."),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option("--on", metavar="PATH", help="Pictures to show them on; default: faces of the generator."),
+    ] = None,
+    strength: Annotated[
+        str, typer.Option("--strength", metavar="FIRST:LAST:COUNT", help="Strengths of the strip.")
+    ] = "-3:3:7",
+    model: opt.ModelOption = None,
+    out: Annotated[Path, typer.Option("--out", metavar="PNG", help="Picture of the strips.")] = DEFAULT_OUT,
+    align: edit.AlignOption = edit.Align.auto,
+    fit: opt.FitOption = opt.Fit.crop,
+    batch: opt.BatchOption = 16,
+    backend: opt.BackendOption = opt.Backend.auto,
+    threads: opt.ThreadsOption = None,
+    overwrite: opt.OverwriteOption = False,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Show what directions do: one strip per direction, and how much a unit changes the face and what is around it.
+
+    The figures are mean squared changes of the picture on [-1, 1] at a strength of 1 over all pictures; the strip shows
+    the first picture.
+    """
+    import padinv.cli.edit_common as common
+    from padinv.runtime.editing.direction_cost import picture_change
+    from padinv.runtime.editing.gallery import Term, gallery_names, load_direction, parse_strengths
+    from padinv.runtime.editing.operations import apply
+    from padinv.runtime.errors import InputError
+    from padinv.runtime.reports.contact_sheet import contact_sheet
+
+    strengths = parse_strengths(strength)
+    reader = common.Setup(model, backend.value, "fp32", threads, align.value, None, 1, fit.value).reader()
+    names = directions or gallery_names(reader.model.bundle)
+    if not names:
+        raise InputError(f"the model {reader.model.bundle.name} ships no directions; name direction files")
+    terms = [Term(name, load_direction(reader.model.bundle, name)) for name in names]
+    codes = _codes(reader, on or [], batch)
+    rows, facts = [], []
+    for term in terms:
+        space = term.direction.space or "both"
+        moved = [apply(codes[0], term.direction, space, s) for s in strengths]  # type: ignore[arg-type]
+        rows.append((term.label, [reader.model.generate(one)[0] for one in moved]))
+        change = picture_change(reader.model, codes, term.direction, batch_size=batch)
+        facts.append({"name": term.label, "space": space, "face": change.face, "background": change.background})
+    made: dict[str, str] = {}
+    common.write_sheet(out, contact_sheet(rows, [f"{s:+g}" for s in strengths], "directions"), overwrite, made)
+    _print(terms, facts, made, as_json)
+    raise typer.Exit(0 if made else 1)
+
+
+def _codes(reader: Reader, paths: list[str], batch: int) -> Inversion:
+    """Inversions of the given pictures, or of faces that the generator draws and the encoder sees."""
+    from padinv.runtime.batch.sources import find_sources
+    from padinv.runtime.errors import InputError
+
+    if not paths:
+        drawn = reader.model.sample(range(SEEDS), 0.7)
+        return reader.model.encode(reader.model.generate_for_encoder(drawn, batch), batch)
+    sources, problems = find_sources(paths)
+    if not sources:
+        raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
+    return reader.encode([reader.read(source) for source in sources[:64]], batch)
+
+
+def _print(terms: list[Term], facts: list[dict], made: dict[str, str], as_json: bool) -> None:
+    from padinv.cli.main import printable
+
+    if as_json:
+        typer.echo(json.dumps({"directions": facts, "sheet": made.get("sheet")}))
+        return
+    for term, fact in zip(terms, facts, strict=True):
+        cost = f"change per unit: face {fact['face']:.5f}, background {fact['background']:.5f}"
+        typer.echo(printable(f"{term.label:<16}  {fact['space']:<8}  {cost}"))
+    if made:
+        typer.echo(f"open {made['sheet']}")
