@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from padinv.runtime.errors import BundleError, InputError
-from padinv.runtime.files import sha256_bytes, sha256_file, write_json
+from padinv.runtime.files import open_regular, parse_json, sha256_bytes, sha256_file, write_json
 from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 MANIFEST = "model.json"
 BUILTIN_NAME = "faces64"
-MAX_MANIFEST_BYTES = 4 << 20
+MAX_MANIFEST_BYTES = 2 << 20
 MAX_FILES = 256
 GRAPHS = ("encoder", "generator", "mapping")
 
@@ -83,7 +84,8 @@ class Bundle:
         """
         path = self._listed(relative)
         try:
-            data = path.read_bytes()
+            with open_regular(path) as file:
+                data = file.read(self.files[relative]["bytes"])
         except OSError as error:
             raise BundleError(f"{path} of the model bundle cannot be read: {error.strerror or error}") from error
         self._compare(relative, sha256_bytes(data))
@@ -95,20 +97,31 @@ class Bundle:
         Raises:
             BundleError: missing, changed, or of the wrong shape.
         """
-        import numpy as np
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
+        from padinv.runtime.safetensors_file import all_finite
 
         name = "constants.safetensors"
-        try:
-            arrays = load(self.read_bytes(name))
-        except (SafetensorError, ValueError) as error:
-            raise BundleError(f"{self.folder / name} is no safetensors file: {error}") from error
+        arrays = self.arrays(name)
         shapes = {"w_avg": (self.spec.w_dim,), "const": self.spec.const_shape}
         for key, shape in shapes.items():
-            if key not in arrays or arrays[key].shape != shape or not np.isfinite(arrays[key]).all():
+            if key not in arrays or arrays[key].shape != shape or not all_finite(arrays[key]):
                 raise BundleError(f"{self.folder / name} holds no usable {key} of shape {list(shape)}")
-        return {key: np.asarray(arrays[key], np.float32) for key in shapes}
+        return {key: arrays[key] for key in shapes}
+
+    def arrays(self, relative: str) -> dict[str, np.ndarray]:
+        """The tensors of a safetensors file of the bundle, as float32.
+
+        Raises:
+            BundleError: not listed, missing, changed, damaged, or with tensors that are not F16, F32 or F64.
+        """
+        from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile
+
+        try:
+            file = SafetensorsFile(io.BytesIO(self.read_bytes(relative)))
+            return {key: file.read_float32(key) for key in file.entries}
+        except DamagedFileError as error:
+            raise BundleError(
+                f"{self.folder / relative} cannot be used: it {error}; export the bundle again"
+            ) from error
 
     def _listed(self, relative: str) -> Path:
         if relative not in self.files:
@@ -166,14 +179,15 @@ def read_bundle(folder: Path | str | None = None) -> Bundle:
             raise BundleError(f"{folder} {reason}, so no model was loaded; --model takes the folder of a bundle")
         if not path.is_file():
             raise BundleError(f"{folder} is not a model bundle: it holds no {MANIFEST}; make one with: padinv export")
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
+        with open_regular(path) as file:
+            text = file.read(MAX_MANIFEST_BYTES + 1)
+        if len(text) > MAX_MANIFEST_BYTES:
             raise BundleError(f"{path} is too large to be the manifest of a model bundle")
-        text = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
-        manifest = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        manifest = parse_json(text)
+    except ValueError as error:
         raise BundleError(f"{path} is damaged (it is not JSON), so the model was not loaded; copy it again") from error
     return _checked(folder, manifest)
 
@@ -201,7 +215,8 @@ def _checked(folder: Path, manifest: Any) -> Bundle:
             not isinstance(entry, dict)
             or not isinstance(entry.get("sha256"), str)
             or not _SHA256.match(entry["sha256"])
-            or not isinstance(entry.get("bytes"), int)
+            or type(entry.get("bytes")) is not int
+            or entry["bytes"] < 0
         ):
             raise BundleError(f"{path} is not a usable manifest: the entry of {name!r} has no SHA-256 and size")
     return Bundle(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
 from padinv.runtime.bundle import MANIFEST, read_bundle
+from padinv.runtime.editing.direction import FORMAT as DIRECTION_FORMAT
+from padinv.runtime.editing.direction import Direction
 from padinv.runtime.errors import BundleError, InputError
+from padinv.runtime.files import open_regular, parse_json
+from padinv.runtime.foreign_files import HEAD_BYTES, foreign_file
 from padinv.runtime.inversion import FORMAT, Inversion
+from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, is_safetensors, open_safetensors
 from padinv.runtime.spec import ModelSpec
 
 _TAIL_BYTES = 1 << 20
-_MAX_HEADER = 100_000_000  # of a safetensors file, by its own rules
+_MAX_CONFIG = 1 << 20
 _CONFIGS = ("config.json",)
 _METRICS = "metrics.jsonl"
 
@@ -36,11 +41,14 @@ def describe(path: Path | str) -> dict[str, Any]:
         if any((folder / name).is_file() for name in _CONFIGS):
             return describe_run(folder)
         raise InputError(f"{path} is neither a model bundle (no {MANIFEST}) nor a training run (no {_CONFIGS[0]})")
-    with open(path, "rb") as file:
-        head = file.read(9)
-    if len(head) == 9 and head[8:] == b"{":  # 8 bytes of length, then a JSON header: safetensors
+    try:
+        with open_regular(path) as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if is_safetensors(head):
         return describe_safetensors(path)
-    raise InputError(f"{path} is no file that padinv made")
+    raise InputError(f"{path} {foreign_file(head) or 'is not a file that padinv made'}")
 
 
 def is_own_file(path: Path) -> bool:
@@ -52,18 +60,15 @@ def is_own_file(path: Path) -> bool:
     if path.name == MANIFEST:
         return True
     try:
-        with open(path, "rb") as file:
-            head = file.read(9)
-            if len(head) < 9 or head[8:] != b"{":
+        with open_regular(path) as file:
+            if not is_safetensors(file.read(HEAD_BYTES)):
                 return False
-            length = int.from_bytes(head[:8], "little")
-            text = b"{" + file.read(min(length, _MAX_HEADER) - 1)
-        metadata = json.loads(text).get("__metadata__", {})
+            metadata = SafetensorsFile(file).metadata
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, AttributeError, RecursionError):
-        return True  # a damaged safetensors file: `describe` says how
-    return isinstance(metadata, dict) and ("padinv" in metadata or metadata.get("format") == FORMAT)
+    except DamagedFileError:
+        return True  # `describe` says how
+    return "padinv" in metadata or metadata.get("format") == FORMAT
 
 
 def describe_bundle(folder: Path) -> dict[str, Any]:
@@ -108,14 +113,9 @@ def _spec_facts(spec: ModelSpec) -> dict[str, Any]:
 
 def describe_safetensors(path: Path) -> dict[str, Any]:
     """An inversion, or a network saved by padinv."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a safetensors file: {error}") from error
+    with open_safetensors(path, "a safetensors file") as file:
+        metadata = file.metadata
+        shapes = {name: list(entry.shape) for name, entry in file.entries.items()}
     if metadata.get("format") == FORMAT:
         inversion = Inversion.load(path)
         return {
@@ -126,29 +126,32 @@ def describe_safetensors(path: Path) -> dict[str, Any]:
             "arrays": shapes,
             "items": inversion.items[:20],
         }
+    if metadata.get("format") == DIRECTION_FORMAT:
+        direction = Direction.load(path)
+        return {
+            "kind": "direction",
+            "path": str(path),
+            "generator_hash": direction.generator_hash,
+            **direction.info,
+            "arrays": {name: list(array.shape) for name, array in direction.arrays().items()},
+        }
     try:
-        header = json.loads(metadata["padinv"])
-    except (KeyError, ValueError, RecursionError):
+        header = parse_json(metadata["padinv"])
+    except (KeyError, ValueError):
         header = None
     if not isinstance(header, dict):
-        raise InputError(f"{path} is a safetensors file, but none that padinv made")
-    count = 0
-    for shape in shapes.values():
-        product = 1
-        for side in shape:
-            product *= side
-        count += product
+        raise InputError(f"{path} is a safetensors file, but padinv did not make it")
     facts = {key: value for key, value in header.items() if key not in ("kind", "spec")}
     spec = {}
     if "spec" in header:
         spec = _spec_facts(ModelSpec.from_dict(header["spec"]))
     return {
-        "kind": str(header.get("kind", "network")),
+        "kind": str(header.get("kind", "network"))[:40],
         "path": str(path),
         **spec,
         **facts,
         "tensors": len(shapes),
-        "numbers": count,
+        "numbers": sum(math.prod(shape) for shape in shapes.values()),
     }
 
 
@@ -156,18 +159,19 @@ def describe_run(folder: Path) -> dict[str, Any]:
     """The run folder of a training: its configuration, and the last line of its metrics."""
     config_path = next(folder / name for name in _CONFIGS if (folder / name).is_file())
     try:
-        config = json.loads(config_path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        with open_regular(config_path) as file:
+            config = parse_json(file.read(_MAX_CONFIG))
+    except (OSError, ValueError) as error:
         raise InputError(f"{config_path} is damaged (it is not JSON)") from error
     last = None
     metrics = folder / _METRICS
     if metrics.is_file():
-        with open(metrics, "rb") as file:
-            file.seek(max(0, metrics.stat().st_size - _TAIL_BYTES))
-            lines = file.read().splitlines()
+        with open_regular(metrics) as file:
+            file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+            lines = file.read(_TAIL_BYTES).splitlines()
         for line in reversed(lines):
             try:
-                last = json.loads(line)
+                last = parse_json(line)
                 break
             except ValueError:  # torn by a kill; the one before it is whole
                 continue

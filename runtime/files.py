@@ -1,4 +1,4 @@
-"""Atomic writes and hashes: a file is either whole or not there."""
+"""Files: atomic writes (a file is either whole or not there), hashes, and reading what comes from outside."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 from padinv.runtime.errors import OutputError
 
 TEMPORARY_PREFIX = ".padinv-"
+_MAX_DIGITS = 40  # of an integer in JSON; more can only be meant to break something
 
 # Read once: asking for the umask means setting it, which is not safe while other threads make files.
 _UMASK = os.umask(0)
@@ -103,6 +104,24 @@ def write_text(target: Path | str, text: str) -> None:
 def write_json(target: Path | str, value: Any) -> None:
     """Write `value` to `target` atomically, as indented JSON."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON from outside.
+
+    Raises:
+        ValueError: not JSON, nested too deeply, or with integers of absurd length (they would break arithmetic later).
+    """
+    try:
+        return json.loads(text, parse_int=_parse_int)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"it holds an integer of {len(digits)} digits")
+    return int(digits)
 
 
 def sha256_bytes(data: bytes) -> str:

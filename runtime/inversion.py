@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from padinv.runtime.errors import InputError, MismatchError, OutputError, UsageError
-from padinv.runtime.files import atomic_path
+from padinv.runtime.files import atomic_path, open_regular, parse_json
+from padinv.runtime.foreign_files import HEAD_BYTES, foreign_file
+from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, all_finite
 from padinv.runtime.spec import MAX_RESOLUTION, ring_length
 
 FORMAT = "padinv-inversion-1"
@@ -22,6 +24,12 @@ MAX_AXIS = 1 << 20  # images in one file; far above what fits MAX_FILE_BYTES for
 MAX_WIDTH = 1 << 14  # channels or w_dim
 MAX_LAYERS = 64
 MAX_SOURCE_NAME = 4096
+
+# What to do with a file of another program that holds latent codes or a direction.
+_HINTS = {
+    "inversion": "latent codes alone are not an inversion, so invert the picture itself with: padinv invert PICTURE",
+    "direction": "make a direction of padinv's own with: padinv custom-edit --save",
+}
 
 _PAD = re.compile(r"pad_([1-9][0-9]{0,3})\Z")
 _HASH = re.compile(r"[0-9a-zA-Z:_.-]{0,128}\Z")
@@ -199,7 +207,7 @@ class Inversion:
         if problem := _shape_problem({name: array.shape for name, array in arrays.items()}):
             raise InputError(f"{path} is not a usable inversion: {problem}")
         for name, array in arrays.items():
-            if not np.isfinite(array).all():
+            if not all_finite(array):
                 raise InputError(f"{path} is not a usable inversion: {name} holds values that are not finite")
         generator_hash = metadata.get("generator_hash", "")
         if not _HASH.match(generator_hash):
@@ -249,26 +257,35 @@ def read_arrays(path: Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str,
     """The arrays, as float32, and the metadata of a safetensors file from outside; `kind` stands in messages.
 
     Raises:
-        InputError: missing, too large, damaged, or with arrays that are neither F16 nor F32.
+        InputError: missing, not a regular file, too large, damaged, or with arrays that are neither F16 nor F32.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        if not path.is_file():
-            raise InputError(f"{path} is not a file, so no {kind} was read")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InputError(f"{path} is larger than {MAX_FILE_BYTES >> 30} GiB, so it was not read")
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            names = list(file.keys())
-            if len(names) > MAX_LAYERS:
-                raise InputError(f"{path} is no {kind}: it holds {len(names)} arrays")
-            for name in names:
-                if (dtype := file.get_slice(name).get_dtype()) not in ("F16", "F32"):
-                    raise InputError(f"{path} is no {kind}: {name!r} has type {dtype}, not F16 or F32")
-            return {name: np.asarray(file.get_tensor(name), np.float32) for name in names}, dict(metadata)
-    except (SafetensorError, OSError, ValueError, MemoryError) as error:
+        with SafetensorsFile.open(path) as file:
+            if file.size > MAX_FILE_BYTES:
+                raise InputError(f"{path} is larger than {MAX_FILE_BYTES >> 30} GiB, so it was not read")
+            if len(file.entries) > MAX_LAYERS:
+                raise InputError(f"{path} is not {_article(kind)}: it holds {len(file.entries)} arrays")
+            for name, entry in file.entries.items():
+                if entry.dtype not in ("F16", "F32"):
+                    raise InputError(
+                        f"{path} is not {_article(kind)}: {name[:60]!r} has type {entry.dtype}, not F16 or F32"
+                    )
+            return {name: file.read_float32(name) for name in file.entries}, dict(file.metadata)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist, so no {kind} was read") from error
+    except DamagedFileError as error:
+        hint = f"; {_HINTS[kind]}" if kind in _HINTS and _is_foreign(path) else ""
+        raise InputError(f"{path} cannot be read as {_article(kind)}: it {error}{hint}") from error
+    except (OSError, MemoryError) as error:
         raise InputError(f"{path} cannot be read as {_article(kind)}: {_brief(error)}") from error
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is of another program's kind that holds latent codes or directions."""
+    with open_regular(path) as file:
+        return (foreign_file(file.read(HEAD_BYTES)) or "").startswith(
+            ("is a NumPy", "is an archive of NumPy", "is a torch", "is a pickle")
+        )
 
 
 def _article(noun: str) -> str:
@@ -284,8 +301,8 @@ def _brief(error: BaseException) -> str:
 def _checked_items(text: str, count: int, path: Path) -> list[dict[str, Any]]:
     """The `items` metadata, with the keys this version knows checked; unknown keys are kept as they are."""
     try:
-        items = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        items = parse_json(text)
+    except ValueError as error:
         raise InputError(f"{path} is not a usable inversion: its list of images is not JSON") from error
     if not isinstance(items, list) or len(items) != count or not all(isinstance(item, dict) for item in items):
         raise InputError(f"{path} is not a usable inversion: its list of images does not match its {count} images")

@@ -178,7 +178,8 @@ class Model:
         for batch in _batches(len(x), batch_size):
             held = run_held(encoder, {"image": x[batch]})
             inversions.append(self._inversion({name: held[name].numpy() for name in self.spec.latent_shapes}))
-            images.append(generator.run({name: held[name] for name in self.spec.latent_shapes})["output"])
+            output = generator.run({name: held[name] for name in self.spec.latent_shapes})["output"]
+            images.append(self._checked("generator", "output", output, self._image_shape))
         return Inversion.concat(inversions), np.concatenate(images)
 
     def _check_images(self, x: np.ndarray) -> None:
@@ -189,12 +190,21 @@ class Model:
     def _inversion(self, outputs: dict[str, np.ndarray]) -> Inversion:
         """What the encoder gave, once its shapes are known to be right."""
         for name, shape in self.spec.latent_shapes.items():
-            if outputs[name].shape[1:] != shape:
-                raise BundleError(
-                    f"the encoder of {self.bundle.folder} gave {name} {list(outputs[name].shape)}, "
-                    f"not [N, {', '.join(map(str, shape))}]; export it again"
-                )
+            self._checked("encoder", name, outputs[name], shape)
         return Inversion.from_arrays({n: outputs[n] for n in self.spec.latent_shapes}, self.generator_hash)
+
+    @property
+    def _image_shape(self) -> tuple[int, int, int]:
+        return (3, self.spec.resolution, self.spec.resolution)
+
+    def _checked(self, graph: str, name: str, output: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """An output of a graph, once it has the shape that the manifest promises."""
+        if output.ndim != len(shape) + 1 or output.shape[1:] != shape:
+            raise BundleError(
+                f"the {graph} of {self.bundle.folder} gave {name} {list(output.shape)}, "
+                f"not [N, {', '.join(map(str, shape))}]; export it again"
+            )
+        return output
 
     def generate_float(self, inversion: Inversion, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
         """Inversion -> float32 [N, 3, R, R], nominally in [-1, 1], unclamped.
@@ -212,10 +222,10 @@ class Model:
         session = self.session("generator")
         if len(inversion) == 0:
             return np.zeros((0, 3, self.spec.resolution, self.spec.resolution), np.float32)
-        parts = [
-            session.run({name: array[batch] for name, array in arrays.items()})["output"]
-            for batch in _batches(len(inversion), batch_size)
-        ]
+        parts = []
+        for batch in _batches(len(inversion), batch_size):
+            output = session.run({name: array[batch] for name, array in arrays.items()})["output"]
+            parts.append(self._checked("generator", "output", output, self._image_shape))
         return np.concatenate(parts)
 
     def generate_for_encoder(self, inversion: Inversion, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
@@ -244,7 +254,8 @@ class Model:
             raise UsageError("give at least one seed; seeds are whole numbers from 0 to 4294967295")
         # RandomState on purpose: its stream is frozen, and it is what StyleGAN2's published seeds mean.
         z = np.concatenate([np.random.RandomState(s).randn(1, self.spec.z_dim) for s in chosen])
-        w = self.session("mapping").run({"z": z.astype(np.float32)})["w"]  # [N, w_dim]
+        output = self.session("mapping").run({"z": z.astype(np.float32)})["w"]
+        w = self._checked("mapping", "w", output, (self.spec.w_dim,))  # [N, w_dim]
         constants = self.constants()
         w = constants["w_avg"] + np.float32(truncation) * (w - constants["w_avg"])
         n = len(chosen)

@@ -7,7 +7,6 @@ it takes headers of 100 MB, which fill gigabytes. Files are still written with t
 from __future__ import annotations
 
 import io
-import json
 import math
 import struct
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from padinv.runtime.errors import InputError
-from padinv.runtime.files import fill, open_regular
+from padinv.runtime.files import fill, open_regular, parse_json
+from padinv.runtime.foreign_files import HEAD_BYTES, foreign_file
 
 ITEM_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
@@ -27,7 +27,7 @@ ITEM_BYTES = {
 _NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 MAX_DIMENSIONS = 8
 MAX_NAME = 1000
-_MAX_DIGITS = 40  # of an integer in JSON; more can only be meant to break something
+_BLOCK = 1 << 18  # numbers read at a time
 
 
 class DamagedFileError(Exception):
@@ -37,28 +37,10 @@ class DamagedFileError(Exception):
 def index_limit(size: int) -> int:
     """Bytes that the index of a file of `size` bytes may have: what is parsed whole before any weight is read.
 
-    Parsed JSON takes up to 27 times its bytes, so this keeps reading within 64 MiB plus twice the file's size. Real
-    headers take 100 bytes for a tensor of thousands.
+    Parsed JSON takes up to 27 times its bytes, so this keeps reading a small file within 64 MiB plus twice its size.
+    Real headers take 100 bytes for a tensor of thousands, and 300 bytes for an image of tens of thousands.
     """
-    return (2 << 20) + size // 16
-
-
-def parse_json(text: str | bytes) -> Any:
-    """JSON from outside.
-
-    Raises:
-        ValueError: not JSON, nested too deeply, or with integers of absurd length (they would break arithmetic later).
-    """
-    try:
-        return json.loads(text, parse_int=_parse_int)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def _parse_int(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise ValueError(f"it holds an integer of {len(digits)} digits")
-    return int(digits)
+    return (2 << 20) + size // 64
 
 
 @dataclass(frozen=True)
@@ -120,16 +102,29 @@ class SafetensorsFile:
             raise DamagedFileError("is cut short")
         return data
 
-    def read(self, name: str) -> np.ndarray:
-        """A tensor of type F16, F32 or F64, in that type.
+    def read_float32(self, name: str) -> np.ndarray:
+        """A tensor of type F16, F32 or F64 as float32. No more memory is taken than the result and one block.
 
         Raises:
             DamagedFileError: another type, or the file became shorter while it was read.
         """
         entry = self.entries[name]
         if entry.dtype not in _NUMPY:
-            raise DamagedFileError(f"holds {name!r} as {entry.dtype}, not F16, F32 or F64")
-        return np.frombuffer(self.read_bytes(name), _NUMPY[entry.dtype]).reshape(entry.shape)
+            raise DamagedFileError(f"holds {name[:60]!r} as {entry.dtype}, not F16, F32 or F64")
+        dtype = np.dtype(_NUMPY[entry.dtype]).newbyteorder("<")
+        values = np.empty(math.prod(entry.shape), np.float32)
+        with np.errstate(over="ignore"):  # what is infinite as float32 is refused where values are checked
+            for at in range(0, len(values), _BLOCK):
+                block = bytearray(min(_BLOCK, len(values) - at) * dtype.itemsize)
+                if not fill(block, self.file, entry.start + at * dtype.itemsize):
+                    raise DamagedFileError("is cut short")
+                values[at : at + _BLOCK] = np.frombuffer(block, dtype)
+        return values.reshape(entry.shape)
+
+
+def all_finite(array: np.ndarray) -> bool:
+    """Whether no value is NaN or infinite; takes no memory, unlike `numpy.isfinite`."""
+    return array.size == 0 or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
 def is_safetensors(head: bytes) -> bool:
@@ -155,9 +150,9 @@ def open_safetensors(path: Path | str, what: str) -> SafetensorsFile:
 
 def _read_header(file: io.BufferedIOBase, size: int) -> tuple[dict[str, str], dict[str, Entry]]:
     file.seek(0)
-    head = file.read(9)
+    head = file.read(HEAD_BYTES)
     if not is_safetensors(head):
-        raise DamagedFileError("is not a safetensors file")
+        raise DamagedFileError(foreign_file(head) or "is not a safetensors file")
     (length,) = struct.unpack("<Q", head[:8])
     if length > size - 8:
         raise DamagedFileError("is a safetensors file that is cut short or damaged")

@@ -15,8 +15,8 @@ from padinv.checkpoints.build import build_module, expected_shapes
 from padinv.models.discriminator import Discriminator
 from padinv.models.generator import Generator
 from padinv.runtime.errors import InputError, MismatchError, UsageError
-from padinv.runtime.files import atomic_path
-from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, open_safetensors, parse_json
+from padinv.runtime.files import atomic_path, parse_json
+from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, open_safetensors
 from padinv.runtime.spec import MAX_WIDTH, ModelSpec
 
 if TYPE_CHECKING:

@@ -112,7 +112,10 @@ class OnnxSession:
             values = self._session.run(list(self.outputs), ready)
         except Exception as error:  # as above
             raise self._failure(error) from error
-        return {name: np.asarray(value[:rows], np.float32) for name, value in zip(self.outputs, values, strict=True)}
+        return {
+            name: np.asarray(np.atleast_1d(value)[:rows], np.float32)
+            for name, value in zip(self.outputs, values, strict=True)
+        }
 
     def run_held(self, feeds: Mapping[str, Any]) -> dict[str, Held]:
         """Like `run`, but outputs stay in the provider's memory, and inputs may come from there."""

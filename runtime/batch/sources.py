@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -16,9 +15,11 @@ from padinv.runtime.alignment.aligner import Aligner, item_transform
 from padinv.runtime.batch.find_inputs import gather
 from padinv.runtime.batch.results_log import RESULTS, RESULTS_MARK
 from padinv.runtime.errors import InputError, MismatchError
+from padinv.runtime.files import parse_json
 from padinv.runtime.images import SUFFIXES, to_float
 from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.model import Model
+from padinv.runtime.safetensors_file import open_safetensors
 
 INVERSION_SUFFIX = ".safetensors"
 MAX_RECORDS_BYTES = 1 << 30
@@ -221,16 +222,11 @@ def _is_inversion(path: Path) -> bool:
 
 def _count(path: Path) -> int:
     """How many images an inversion file holds, from its header alone."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            shape = file.get_slice("wp").get_shape() if "wp" in file.keys() else []  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as an inversion: {str(error).splitlines()[0][:160]}") from error
-    if len(shape) != 3 or shape[0] < 1:
+    with open_safetensors(path, "an inversion") as file:
+        entry = file.entries.get("wp")
+    if entry is None or len(entry.shape) != 3 or entry.shape[0] < 1:
         raise InputError(f"{path} is a safetensors file, but not an inversion")
-    return int(shape[0])
+    return entry.shape[0]
 
 
 def _recorded_source(path: Path, inversion: str) -> str | None:
@@ -248,9 +244,9 @@ def _recorded_source(path: Path, inversion: str) -> str | None:
         if inversion.encode() not in line and b"\\u" not in line:
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             if record["outputs"]["inversion"]["file"] == inversion and isinstance(record["source"], str):
                 found = record["source"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             continue
     return found

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from padinv.runtime.errors import InputError, MismatchError, OutputError
-from padinv.runtime.files import atomic_path
+from padinv.runtime.files import atomic_path, parse_json
 from padinv.runtime.inversion import Inversion, read_arrays
+from padinv.runtime.safetensors_file import all_finite
 
 FORMAT = "padinv-direction-1"
 MAX_INFO = 1 << 16  # characters of the JSON beside the arrays
 
 # A file stores only the shape of an array that is zero everywhere (the padding of a latent direction), so that a small
 # file may ask for memory. Real models stay far below this bound.
-MAX_ZEROS = 16 << 20  # numbers, 64 MiB as float32
+MAX_ZEROS = 8 << 20  # numbers, 32 MiB as float32
 
 
 @dataclass(eq=False)
@@ -120,7 +121,7 @@ class Direction:
                 "custom-edit --save"
             )
         for name, array in arrays.items():
-            if not np.isfinite(array).all():
+            if not all_finite(array):
                 raise InputError(f"{path} is not a usable direction: {name} holds values that are not finite")
         info = _json_object(metadata.get("info", "{}"))
         zeros = _json_object(metadata.get("zeros", "{}"))
@@ -138,8 +139,8 @@ class Direction:
 def _json_object(text: str) -> dict[str, Any] | None:
     """A JSON object out of a file; None where it is not one, or is longer than notes can be."""
     try:
-        value = json.loads(text) if len(text) <= MAX_INFO else None
-    except (ValueError, RecursionError):
+        value = parse_json(text) if len(text) <= MAX_INFO else None
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

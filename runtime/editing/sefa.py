@@ -35,13 +35,7 @@ def modulation_weights(bundle: Bundle) -> list[np.ndarray]:
             f"the bundle {bundle.folder} holds no modulation weights ({MODULATION}), which SeFa needs; export it again "
             "with this version of padinv"
         )
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        arrays = load(bundle.read_bytes(MODULATION))
-    except (SafetensorError, ValueError) as error:
-        raise BundleError(f"{bundle.folder / MODULATION} cannot be read: {error}") from error
+    arrays = bundle.arrays(MODULATION)
     weights = []
     for code in range(bundle.spec.num_layers):
         array = arrays.get(f"code_{code}")

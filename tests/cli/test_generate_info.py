@@ -67,7 +67,7 @@ def test_wrong_use(generate, tmp_path):
     assert generate("--seeds", "0", "--out", tmp_path / "file").code == 1
     missing = generate(tmp_path / "no.safetensors", "--out", tmp_path / "o")
     assert missing.code == 1
-    assert "is not a file, so no inversion was read" in missing.err
+    assert "does not exist, so no inversion was read" in missing.err
 
 
 def test_an_inversion_of_another_generator_is_refused(generate, run_cli, tmp_path):
@@ -118,7 +118,7 @@ def test_info_on_what_is_none_of_padinv_s(run_cli, tmp_path, picture):
     (tmp_path / "config.json").write_text("nonsense")
     (tmp_path / "c").mkdir()
     for path, sentence in (
-        (tmp_path / "a.png", "is neither a file of padinv's nor a checkpoint"),
+        (tmp_path / "a.png", "is a PNG picture; it is not a checkpoint"),
         (tmp_path / "b.safetensors", "holds no network"),
         (tmp_path / "missing", "does not exist"),
         (tmp_path, "config.json is damaged"),

@@ -191,7 +191,7 @@ def test_files_that_are_no_directions(tmp_path):
     path.write_bytes(b"\xff" * 64)
     with pytest.raises(InputError, match="cannot be read as a direction"):
         Direction.load(path)
-    with pytest.raises(InputError, match="is not a file, so no direction was read"):
+    with pytest.raises(InputError, match="cannot be read as a direction: it is a folder"):
         Direction.load(tmp_path)
     bad = Direction(**{"wp": np.full(SPEC.wp_shape, np.inf), "const": good["const"], "rings": {4: good["pad_4"]}})
     with pytest.raises(OutputError, match="not finite"):

@@ -176,9 +176,9 @@ def test_files_that_are_no_safetensors(tmp_path):
         path.write_bytes(data)
         with pytest.raises(InputError, match=name):
             Inversion.load(path)
-    with pytest.raises(InputError, match="is not a file"):
+    with pytest.raises(InputError, match="it is a folder"):
         Inversion.load(tmp_path)
-    with pytest.raises(InputError, match="is not a file"):
+    with pytest.raises(InputError, match="does not exist, so no inversion was read"):
         Inversion.load(tmp_path / "missing")
 
 

@@ -63,5 +63,5 @@ def test_a_bundle_without_usable_weights_is_a_sentence(tiny_bundle: Path) -> Non
     assert len(modulation_weights(read_bundle(tiny_bundle))) == SPEC.num_layers
     path.write_bytes(b"\xff" * 40)
     write_manifest(tiny_bundle, manifest)
-    with pytest.raises(BundleError, match="cannot be read"):
+    with pytest.raises(BundleError, match="cannot be used"):
         modulation_weights(read_bundle(tiny_bundle))
