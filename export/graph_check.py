@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from padinv.export.onnx_modules import BATCH_AXIS, Graph
-from padinv.runtime.errors import ExportError
+from padinv.runtime.errors import BundleError, ExportError
+from padinv.runtime.onnx_safety import DOMAINS, FORBIDDEN_OPERATORS, require_safe_graph
 
 if TYPE_CHECKING:
     import onnx
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
-_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
-_CONTROL = ("If", "Loop", "Scan", "SequenceConstruct", "SplitToSequence", "SequenceAt", "ConcatFromSequence")
 
 
 def audit(model: onnx.ModelProto, graph: Graph, half: bool = False, compact: bool = False) -> None:
@@ -52,9 +51,9 @@ def audit(model: onnx.ModelProto, graph: Graph, half: bool = False, compact: boo
     for node in model.graph.node:
         if all(name in constant for name in node.input if name):
             constant.update(node.output)
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in DOMAINS:
             refuse(f"holds the custom operator {node.domain}.{node.op_type}")
-        if node.op_type in _RANDOM or node.op_type in _CONTROL:
+        if node.op_type in FORBIDDEN_OPERATORS:
             refuse(f"holds the operator {node.op_type}")
         if node.op_type in CONVOLUTIONS:
             weight = stored.get(node.input[1])
@@ -70,3 +69,7 @@ def audit(model: onnx.ModelProto, graph: Graph, half: bool = False, compact: boo
         refuse("holds float64 weights")
     if TensorProto.FLOAT16 in types and not (half or compact):
         refuse("holds float16 weights")
+    try:
+        require_safe_graph(model.SerializeToString(), f"the {graph.name} graph")
+    except BundleError as error:  # what no padinv would load again
+        raise ExportError(f"{error}; nothing was written; please report it") from error

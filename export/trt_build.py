@@ -26,6 +26,7 @@ from padinv.runtime.backends.tensorrt_session import (
 )
 from padinv.runtime.errors import BackendError, ExportError, UsageError
 from padinv.runtime.files import write_bytes
+from padinv.runtime.onnx_safety import require_safe_graph
 from padinv.runtime.spec import ModelSpec
 
 GRAPHS = ("encoder", "generator")  # the mapping network is tiny and runs in onnxruntime
@@ -164,6 +165,7 @@ def build_engines(
 
     Raises:
         BackendError: TensorRT, CUDA or a GPU is missing, or the build failed. ExportError: a check failed.
+        BundleError: a graph holds what padinv's exporter never writes.
     """
     builder = EngineBuilder()
     shapes = input_shapes(spec)
@@ -178,6 +180,7 @@ def build_engines(
                 model = (folder / name).read_bytes()
             except OSError as error:
                 raise ExportError(f"{folder / name} cannot be read: {error.strerror or error}") from error
+            require_safe_graph(model, str(folder / name))
             if compact and precision == "fp32":
                 model = folded(model)
             plans[graph] = builder.build(model, shapes[graph], batch, precision)

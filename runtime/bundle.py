@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from padinv.runtime.errors import BundleError, InputError
 from padinv.runtime.files import open_regular, parse_json, sha256_bytes, sha256_file, write_json
+from padinv.runtime.onnx_safety import require_safe_graph
 from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -89,6 +90,16 @@ class Bundle:
         except OSError as error:
             raise BundleError(f"{path} of the model bundle cannot be read: {error.strerror or error}") from error
         self._compare(relative, sha256_bytes(data))
+        return data
+
+    def graph(self, relative: str) -> bytes:
+        """The bytes of an ONNX graph of the bundle, checked to hold nothing that padinv's exporter does not write.
+
+        Raises:
+            BundleError: not listed, missing, changed since the bundle was written, or unsafe to load.
+        """
+        data = self.read_bytes(relative)
+        require_safe_graph(data, str(self.folder / relative))
         return data
 
     def constants(self) -> dict[str, np.ndarray]:

@@ -77,7 +77,7 @@ def describe_bundle(folder: Path) -> dict[str, Any]:
     state = {}
     for name, entry in bundle.files.items():
         try:
-            bundle.path(name)
+            bundle.path(name) if not name.endswith(".onnx") else bundle.graph(name)
         except BundleError as error:
             state[name] = {"bytes": entry["bytes"], "state": "damaged", "problem": str(error)}
         else:

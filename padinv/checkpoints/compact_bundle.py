@@ -26,7 +26,7 @@ def _stored(bundle: Bundle, graph: str) -> dict[str, torch.Tensor]:
         from onnx import numpy_helper
     except ModuleNotFoundError as error:
         raise MissingPackageError("onnx", "export", f"reading weights out of the bundle {bundle.folder}") from error
-    model = onnx.load_from_string(bundle.read_bytes(f"{graph}.onnx"))
+    model = onnx.load_from_string(bundle.graph(f"{graph}.onnx"))
     return {
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()).float()
         for tensor in model.graph.initializer

@@ -12,6 +12,7 @@ import numpy as np
 from padinv.runtime.backends.protocol import Held, HeldOnHost, on_host
 from padinv.runtime.backends.threads import default_threads
 from padinv.runtime.errors import BackendError, BundleError, MismatchError, PadInvError
+from padinv.runtime.onnx_safety import require_safe_graph
 
 _INSTALL = "pip install 'padinv[cpu]' (or 'padinv[gpu]' for CUDA; never both)"
 
@@ -52,7 +53,8 @@ class OnnxSession:
         provider: what runs the graph; the processor takes what the provider does not implement.
 
     Raises:
-        BundleError: onnxruntime cannot run the graph. BackendError: the provider did not initialize.
+        BundleError: the graph is unsafe (see `onnx_safety`), or onnxruntime cannot run it.
+        BackendError: the provider did not initialize.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class OnnxSession:
         self._path = path
         self._provider = provider
         self._ort = import_onnxruntime()
+        require_safe_graph(model, str(path))
         self._session = self._create(model, threads)
         # onnxruntime falls back silently where a driver or library is missing: look at what really initialized.
         if provider.name not in self._session.get_providers():
@@ -85,6 +88,12 @@ class OnnxSession:
         options.inter_op_num_threads = 1
         # Encoder and generator alternate: threads of the idle one must not spin on the cores of the busy one.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # The graph is known to be self-contained. Should a file be looked for all the same, then beside the graph and
+        # never in the working directory; and never as onnxruntime's own format, which was not checked.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(self._path.parent.absolute())
+        )
         options.log_severity_level = 4  # fatal only: what matters is raised, and the CLI prints one sentence
         providers: list[Any] = [CPU.name]
         if provider.name != CPU.name:

@@ -13,6 +13,7 @@ import numpy as np
 from padinv.runtime.backends.protocol import Backend, Request, Session, on_host
 from padinv.runtime.backends.threads import default_threads
 from padinv.runtime.errors import BackendError, BundleError, MismatchError, UsageError
+from padinv.runtime.onnx_safety import require_safe_graph
 
 _INSTALL = "pip install 'padinv[openvino]'"
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -56,6 +57,7 @@ class OpenVinoSession:
         ov = import_openvino()
         self.notes: list[str] = []
         self._path = path
+        require_safe_graph(model, str(path))
         core = ov.Core()
         _check_device(core, device, precision)
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _TYPES[precision], "PERFORMANCE_HINT": "LATENCY"}
