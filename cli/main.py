@@ -57,6 +57,9 @@ EXTRAS = {
     "tensorrt": "trt",
 }
 
+# Verb -> extra that brings torch together with everything else that the verb needs.
+VERB_EXTRAS = {"export": "export"}
+
 EXIT_INTERRUPTED = 130
 
 
@@ -112,7 +115,7 @@ class Verbs(TyperGroup):
         except Exception as error:
             if isinstance(error, (typer.Exit, typer.Abort, *_click_errors())):
                 raise
-            raise SystemExit(explain(error)) from None
+            raise SystemExit(explain(error, ctx.invoked_subcommand)) from None
 
 
 def _click_errors() -> Iterator[type[BaseException]]:
@@ -120,20 +123,21 @@ def _click_errors() -> Iterator[type[BaseException]]:
     return (kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
-def explain(error: BaseException) -> int:
-    """Print one sentence for an error; return the exit code."""
-    from padinv.runtime.errors import MissingPackageError, PadInvError
+def explain(error: BaseException, verb: str | None = None) -> int:
+    """Print one sentence for an error of `verb`; return the exit code."""
+    from padinv.runtime.errors import MissingPackageError, PadInvError, is_out_of_memory
 
     if os.environ.get("PADINV_DEBUG") == "1":
         import traceback
 
         traceback.print_exception(error)
     if isinstance(error, ModuleNotFoundError) and (root := (error.name or "").split(".")[0]) in EXTRAS:
-        error = MissingPackageError(root, EXTRAS[root], "this command")
+        extra = VERB_EXTRAS.get(verb or "", EXTRAS[root]) if root == "torch" else EXTRAS[root]
+        error = MissingPackageError(root, extra, f"padinv {verb}" if verb else "this command")
     if isinstance(error, PadInvError):
         say(f"error: {error}")
         return error.exit_code
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         say("error: out of memory, and the work was not finished; take a smaller --batch or smaller pictures")
         return 1
     text = " ".join(str(error).split())[:300]

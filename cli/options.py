@@ -91,3 +91,6 @@ OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Do everything again, and replace files that are in the way.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, for scripts.")]
+
+# The largest seed that numpy takes; torch takes larger ones, but a seed should mean the same everywhere.
+MAX_SEED = (1 << 32) - 1

@@ -28,7 +28,7 @@ from padinv.runtime.backends import open_session
 from padinv.runtime.backends.onnxruntime_session import OnnxSession, import_onnxruntime
 from padinv.runtime.bundle import Bundle, read_bundle, write_manifest
 from padinv.runtime.errors import BackendError, BundleError, ExportError, InputError, UsageError
-from padinv.runtime.files import write_bytes, write_text
+from padinv.runtime.files import open_regular, write_bytes, write_text
 from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -290,8 +290,14 @@ def _read_card(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        if path.stat().st_size > MAX_CARD_BYTES:
+        with open_regular(path) as file:
+            data = file.read(MAX_CARD_BYTES + 1)
+        if len(data) > MAX_CARD_BYTES:
             raise InputError(f"{path} is larger than a model card can be, so nothing was exported")
-        return path.read_text("utf-8")
+        return data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the model card {path} cannot be read ({error}), so nothing was exported") from error
+        raise InputError(f"the model card {path} cannot be read ({_reason(error)}), so nothing was exported") from error
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"

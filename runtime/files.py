@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from padinv.runtime.errors import OutputError
+from padinv.runtime.errors import InputError, OutputError
 
 TEMPORARY_PREFIX = ".padinv-"
 _MAX_DIGITS = 40  # of an integer in JSON; more can only be meant to break something
@@ -76,6 +76,28 @@ def open_regular(path: Path | str) -> io.BufferedReader:
     except BaseException:
         os.close(handle)
         raise
+
+
+def require_files(*paths: Path | str | None, folders: bool = False) -> None:
+    """Refuse to start where files are missing; all of them are named at once. None stands for an option left out.
+
+    Args:
+        folders: whether a folder (a bundle, a run) may stand in a file's place.
+
+    Raises:
+        InputError: the missing ones, or the first that cannot be read.
+    """
+    given = [Path(path) for path in paths if path is not None]
+    if missing := [str(path) for path in given if not path.exists()]:
+        verb = "does" if len(missing) == 1 else "do"
+        raise InputError(f"{', '.join(missing)} {verb} not exist, so nothing was done")
+    for path in given:
+        if folders and path.is_dir():
+            continue
+        try:
+            open_regular(path).close()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def fill(buffer: bytearray, file: io.BufferedIOBase, start: int) -> bool:

@@ -58,7 +58,7 @@ def command(
     precision: opt.PrecisionOption = opt.Precision.fp32,
     threads: opt.ThreadsOption = None,
     resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap resamples.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=opt.MAX_SEED, help="Seed of the bootstrap.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what was measured before.")] = False,
     as_json: opt.JsonOption = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from padinv.runtime.errors import UsageError
+from padinv.runtime.files import require_files
 
 DEFAULT_BATCH = "1:8:32"
 
@@ -50,6 +51,8 @@ def command(
     Every graph is run in onnxruntime against torch at batch 1, 3 and 8; a difference above 1e-4 aborts the export with
     nothing written. The differences are stored in the bundle's model.json.
     """
+    require_files(source, generator, encoder, folders=True)  # before torch is asked for
+    require_files(card)
     from padinv.cli.main import say
     from padinv.cli.progress import progress_bar
     from padinv.export.export_bundle import Options, Result, add_engines, export_bundle, steps

@@ -12,6 +12,7 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.runtime.errors import OutputError, UsageError
+from padinv.runtime.files import require_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +65,8 @@ def command(
         raise UsageError(f"--out {out} should end with .safetensors, the format that is written")
     if out.exists() and out.resolve() == file.resolve():
         raise UsageError(f"--out {out} is the file to import itself; nothing was written")
+    require_files(file)  # before torch is asked for
+    require_files(generator, folders=True)
     kind = "encoder" if encoder else "generator"
     grid = out.with_suffix(".png")
     if os.path.lexists(out) and not overwrite:

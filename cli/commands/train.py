@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from padinv.cli import options as opt
 from padinv.runtime.errors import UsageError
 
 
@@ -105,7 +106,9 @@ def command(
     ] = None,
     flips: Annotated[bool | None, typer.Option("--flips/--no-flips", help="Mirror half of the pictures.")] = None,
     mixed_precision: Annotated[MixedPrecision | None, typer.Option(help="Arithmetic of the networks.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights and of the order of pictures.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=opt.MAX_SEED, help="Seed of weights and of the order of pictures.")
+    ] = None,
     init: Annotated[Path | None, typer.Option(help="Encoder file or run folder to start the weights from.")] = None,
     log_images: Annotated[int, typer.Option(min=1, help="Images between two log records.")] = 800,
     eval_images: Annotated[int, typer.Option(min=1, help="Images between two evaluations and sample grids.")] = 20_000,

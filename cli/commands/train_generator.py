@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from padinv.cli import options as opt
 from padinv.runtime.errors import UsageError
 
 
@@ -91,7 +92,7 @@ def command(
         int, typer.Option(min=0, help="Images for which it is an autoencoder alone, before a discriminator joins.")
     ] = 0,
     mixed_precision: Annotated[GanPrecision, typer.Option(help="Arithmetic of the networks.")] = GanPrecision.no,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=opt.MAX_SEED, help="Seed of weights and samples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     sample_images: Annotated[int, typer.Option(min=1, help="Images between two sample grids.")] = 10_000,
     save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between two checkpoints.")] = 10.0,

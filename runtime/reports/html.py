@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from padinv.runtime.files import write_text
+from padinv.runtime.files import open_regular, write_text
 from padinv.runtime.images import array_to_image
 
 _FOLDER = Path(__file__).resolve().parent / "assets"
@@ -67,9 +68,16 @@ def write_page(path: Path, text: str, overwrite: bool = False) -> bool:
     Raises:
         OutputError: not writable.
     """
-    if not overwrite and path.exists():
-        with open(path, "rb") as file:
-            if _MARK.encode() not in file.read(4096):
-                return False
+    if not overwrite and os.path.lexists(path) and not _is_own_page(path):
+        return False
     write_text(path, text)
     return True
+
+
+def _is_own_page(path: Path) -> bool:
+    """Whether a page of padinv's stands there; what cannot be read (a folder, a pipe, a private file) is not one."""
+    try:
+        with open_regular(path) as file:
+            return _MARK.encode() in file.read(4096)
+    except OSError:
+        return False
