@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from padinv.models.fast_encoder import FastBody
+from padinv.models.fast_encoder import SIZES, FastBody
 from padinv.models.generator import Generator
 from padinv.models.reference_encoder import ReferenceBody
 from padinv.runtime.errors import InputError, MismatchError, UsageError
@@ -30,6 +30,7 @@ class EncoderConfig:
             have it.
         codes_per_level: 'reference' only: codes from the coarsest pyramid level and from the next, the rest coming from
             the finest; None: 3 and 4, as in the paper.
+        size: 'fast' only: 'small', 'medium' or 'large'; None: small up to 64 px, large above.
     """
 
     architecture: str = "reference"
@@ -38,10 +39,15 @@ class EncoderConfig:
     pad_resolutions: tuple[int, ...] | None = None
     projections: bool = True
     codes_per_level: tuple[int, int] | None = None
+    size: str | None = None
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise UsageError(f"architecture is one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
+        if self.size is not None and (self.architecture != "fast" or self.size not in SIZES):
+            raise UsageError(
+                f"size is one of {', '.join(SIZES)} and belongs to the fast architecture, not {self.size!r}"
+            )
         if self.pad_resolutions is not None:
             object.__setattr__(self, "pad_resolutions", tuple(sorted({int(r) for r in self.pad_resolutions})))
         if self.codes_per_level is not None:
@@ -139,7 +145,7 @@ class Encoder(nn.Module):
         if config.architecture == "reference":
             self.body = ReferenceBody(spec, const, rings, config.projections, config.codes_per_level)
         else:
-            self.body = FastBody(spec, const, rings)
+            self.body = FastBody(spec, const, rings, config.size)
         self.register_buffer("w_avg", torch.zeros(spec.w_dim))
         self.register_buffer("const", torch.zeros(*spec.const_shape))
 

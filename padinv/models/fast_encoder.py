@@ -6,7 +6,7 @@ top-down sum and every projection on the way to a ring are 1x1, so they commute 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -61,17 +61,29 @@ class Widths:
     fpn: int
 
 
-_SMALL = {32: (64, 1), 16: (112, 2), 8: (160, 2), 4: (208, 1)}
-_LARGE = {128: (32, 1), 64: (64, 3), 32: (128, 3), 16: (256, 3), 8: (512, 3), 4: (512, 3)}
+# The sizes by name. 'small' (64 px) and 'medium' (128 px) are meant to ship inside a package; 'large' is for 256 px
+# models and still far under a quarter of the reference's arithmetic.
+SIZES = {
+    "small": Widths({32: (64, 1), 16: (112, 2), 8: (160, 2), 4: (208, 1)}, squeeze=32, hidden=144, fpn=96),
+    "medium": Widths(
+        {64: (32, 1), 32: (96, 2), 16: (128, 3), 8: (256, 2), 4: (256, 1)}, squeeze=64, hidden=640, fpn=160
+    ),
+    "large": Widths(
+        {128: (32, 1), 64: (64, 3), 32: (128, 3), 16: (256, 3), 8: (512, 3), 4: (512, 3)},
+        squeeze=96,
+        hidden=768,
+        fpn=128,
+    ),
+}
 
 
-def widths(image_size: int) -> Widths:
-    """Sizes for a picture's side: up to 64 px small enough to ship inside a package, above it for 256 px models, still
-    far under a quarter of the reference's arithmetic.
+def widths(image_size: int, size: str | None = None) -> Widths:
+    """Widths of the body for images of a side, without the stages that such images are too small for.
+
+    `size` is a name from `SIZES`; None: 'small' up to 64 px, 'large' above.
     """
-    if image_size <= 64:
-        return Widths({r: s for r, s in _SMALL.items() if 2 * r <= image_size}, squeeze=32, hidden=144, fpn=96)
-    return Widths({r: s for r, s in _LARGE.items() if 2 * r <= image_size}, squeeze=96, hidden=768, fpn=128)
+    plan = SIZES[size or ("small" if image_size <= 64 else "large")]
+    return replace(plan, stages={r: stage for r, stage in plan.stages.items() if 2 * r <= image_size})
 
 
 def ring_cells(resolution: int, level: int) -> list[int]:
@@ -107,16 +119,17 @@ class FastBody(nn.Module):
         spec: geometry of the generator.
         const: predict the 4 x 4 constant input.
         pad_resolutions: resolutions whose rings are predicted; empty for the W+ only baseline.
+        size: a name from `SIZES`; None: by the image's side.
 
     Raises:
         UsageError: a ring is asked for above half the picture's side.
     """
 
-    def __init__(self, spec: ModelSpec, const: bool, pad_resolutions: tuple[int, ...]) -> None:
+    def __init__(self, spec: ModelSpec, const: bool, pad_resolutions: tuple[int, ...], size: str | None = None) -> None:
         super().__init__()
         self.spec = spec
-        size = widths(spec.image_size)
-        plan = size.stages
+        sizes = widths(spec.image_size) if size is None else widths(spec.image_size, size)
+        plan = sizes.stages
         self.resolutions = tuple(plan)  # finest first
         if too_fine := [r for r in pad_resolutions if r not in plan]:
             raise UsageError(f"the fast encoder has no feature at {too_fine[0]} px for a {spec.image_size} px picture")
@@ -135,20 +148,21 @@ class FastBody(nn.Module):
         self.stages = nn.ModuleList(stages)
 
         # Codes: the flattened 4 px feature, and the average of every stage (colour, texture, lighting).
-        self.squeeze = nn.Conv2d(channels, size.squeeze, 1)
+        self.squeeze = nn.Conv2d(channels, sizes.squeeze, 1)
         self.trunk = nn.Sequential(
-            nn.Linear(size.squeeze * 16 + sum(width for width, _ in plan.values()), size.hidden), nn.PReLU(size.hidden)
+            nn.Linear(sizes.squeeze * 16 + sum(width for width, _ in plan.values()), sizes.hidden),
+            nn.PReLU(sizes.hidden),
         )
-        self.codes = nn.Linear(size.hidden, spec.num_layers * spec.w_dim)
+        self.codes = nn.Linear(sizes.hidden, spec.num_layers * spec.w_dim)
 
         # The constant is read at the map's centre, as in the paper's encoder. Read off the whole 4 px feature it takes
         # more of the latents' part, and a blend shows less of A.
         self.centre = min(max(spec.pad_resolutions, default=4), self.resolutions[0]) if const else 0
         needed = [r for r in self.resolutions if r <= max((self.centre, *self.pad_resolutions))]
-        self.laterals = nn.ModuleDict({str(r): nn.Conv1d(plan[r][0], size.fpn, 1) for r in needed})
-        self.const_head = _projection(size.fpn, spec.channels[0]) if const else None
+        self.laterals = nn.ModuleDict({str(r): nn.Conv1d(plan[r][0], sizes.fpn, 1) for r in needed})
+        self.const_head = _projection(sizes.fpn, spec.channels[0]) if const else None
         self.projections = nn.ModuleDict(
-            {str(r): _projection(size.fpn, spec.channels_at(r)) for r in self.pad_resolutions}
+            {str(r): _projection(sizes.fpn, spec.channels_at(r)) for r in self.pad_resolutions}
         )
         for level in needed:
             if level <= self.centre:

@@ -24,7 +24,10 @@ class TrainConfig:
 
     Attributes:
         arch: 'reference' or 'fast'.
-        padding, const, pad_resolutions: see `EncoderConfig`.
+        padding, const, pad_resolutions, size: see `EncoderConfig`.
+        padding_dropout: share of the images whose constant and coarse rings are replaced by the generator's own while
+            training, so that the latents learn to carry what does not need the padding.
+        padding_dropout_max_res: resolution up to which rings are dropped.
         images: length of the training.
         batch: images a step and a process.
         lr, beta1, beta2: Adam of the encoder.
@@ -45,6 +48,9 @@ class TrainConfig:
     padding: bool = True
     const: bool = True
     pad_resolutions: tuple[int, ...] | None = None
+    size: str | None = None
+    padding_dropout: float = 0.0
+    padding_dropout_max_res: int = 8
     images: int = 6_400_000
     batch: int = 8
     lr: float = 1e-4
@@ -83,7 +89,7 @@ class TrainConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"{name} must be a number from 0 up, not {value!r}")
-        for name in ("beta1", "beta2", "ema"):
+        for name in ("beta1", "beta2", "ema", "padding_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)!r}")
         if min(self.images, self.batch, self.r1_interval) < 1:
@@ -96,7 +102,7 @@ class TrainConfig:
     @property
     def encoder(self) -> EncoderConfig:
         """The encoder's own configuration."""
-        return EncoderConfig(self.arch, self.padding, self.const, self.pad_resolutions)
+        return EncoderConfig(self.arch, self.padding, self.const, self.pad_resolutions, size=self.size)
 
     @property
     def weights(self) -> dict[str, float]:

@@ -40,6 +40,34 @@ def warmed_average(decay: float) -> Any:
     return torch.no_grad()(update)
 
 
+def drop_padding(
+    generator: Generator,
+    const: Tensor | None,
+    rings: dict[int, Tensor] | None,
+    share: float,
+    *,
+    max_res: int,
+) -> tuple[Tensor | None, dict[int, Tensor] | None]:
+    """Replace the predicted constant and coarse rings of some images by the generator's own.
+
+    Args:
+        generator: whose constant and zero padding take their place.
+        const: [N, C_4, 4, 4] or None.
+        rings: {r: [N, C_r, 4r+4]} or None.
+        share: chance per image, 0 to 1.
+        max_res: resolution up to which rings are replaced.
+    """
+    first = const if const is not None else next(iter((rings or {}).values()), None)
+    if first is None:
+        return const, rings
+    kept = torch.rand(first.shape[0], 1, 1, device=first.device) >= share
+    if const is not None:
+        const = torch.where(kept[..., None], const, generator.const.to(const.dtype))
+    if rings is not None:
+        rings = {r: ring * kept.to(ring.dtype) if r <= max_res else ring for r, ring in rings.items()}
+    return const, rings
+
+
 class EncoderTrainer:
     """Encoder, discriminator, their optimisers and the weight average.
 
@@ -139,6 +167,10 @@ class EncoderTrainer:
         real = to_float(images, self.accelerator.device)
         with self.accelerator.autocast():
             wp, const, rings = self.encoder(real)
+            if config.padding_dropout > 0:
+                const, rings = drop_padding(
+                    self.generator, const, rings, config.padding_dropout, max_res=config.padding_dropout_max_res
+                )
             fake = loss_image(self.generator.synthesis(wp, const, rings), real.shape[-1]).float()
             adversarial = None
             if self.raw_discriminator is not None:
