@@ -36,6 +36,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "import": ("padinv.cli.commands.import_", "Turn another project's StyleGAN2 checkpoint into padinv's own file."),
     "generate": ("padinv.cli.commands.generate", "Sample pictures from the generator, or render saved inversions."),
     "train-generator": ("padinv.cli.commands.train_generator", "Train a small StyleGAN2 from photographs."),
+    "dataset": (
+        "padinv.cli.commands.dataset",
+        "Make an archive of training pictures: resized once, checked, split.",
+    ),
     "train": ("padinv.cli.commands.train", "Train an encoder for a frozen generator."),
     "eval": ("padinv.cli.commands.eval", "Measure how well a model reconstructs pictures, alone or beside another."),
     "export": (

@@ -12,6 +12,7 @@ from padinv.picture_sources.packed_names import PackedNames
 from padinv.picture_sources.rules import is_contact_sheet, is_hidden, is_output_folder, is_picture_name
 from padinv.picture_sources.source import PictureSource, printable
 from padinv.runtime.errors import InputError
+from padinv.runtime.files import open_regular
 from padinv.runtime.images import SUFFIXES, prepare, read_image
 from padinv.runtime.images.reading import MAX_FILE_BYTES
 
@@ -92,7 +93,7 @@ class FolderSource(PictureSource):
 
     def data(self, index: int) -> bytes:
         try:
-            with open(self._root / self.name(index), "rb") as file:
+            with open_regular(self._root / self.name(index)) as file:
                 if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                     raise InputError(f"{self.label(index)} is larger than {MAX_FILE_BYTES >> 20} MiB")
                 return file.read()

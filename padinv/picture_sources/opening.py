@@ -78,7 +78,7 @@ def expand_braces(text: str) -> list[str]:
 
 
 def _open_folder(path: Path) -> PictureSource:
-    if (path / "data.mdb").is_file():
+    if (path / "data.mdb").is_file():  # as LSUN's archives unpack
         return LmdbSource(path)
     tables, shards, pictures = _listing(path)
     if pictures == 0 and shards and not tables:
