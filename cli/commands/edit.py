@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.edit_files import Edited
     from padinv.runtime.batch.sources import Reader
     from padinv.runtime.editing.direction_edit import DirectionEdit
+    from padinv.runtime.editing.saved_edit import SavedEditChange
 
 DEFAULT_OUT = Path("padinv-out/edit")
 
@@ -26,7 +27,8 @@ def command(
         str,
         typer.Argument(
             metavar="NAME[=S][,NAME=S...]|FILE",
-            help="Directions of the model (see padinv directions list) or direction files, with relative strengths.",
+            help="Directions of the model (see padinv directions list) or direction files, with relative strengths; or "
+            "an edit that padinv studio saved.",
         ),
     ],
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, inversion files or folders.")],
@@ -76,6 +78,7 @@ def command(
     from padinv.runtime.batch.sources import find_sources
     from padinv.runtime.editing.direction_edit import DirectionEdit
     from padinv.runtime.editing.gallery import parse_edit, parse_strengths
+    from padinv.runtime.editing.saved_edit import SavedEditChange, is_saved_edit
     from padinv.runtime.errors import InputError
 
     common.check_out(out)
@@ -87,13 +90,18 @@ def command(
     reader = setup.reader()
     started = time.perf_counter()
     like = reader.read(sources[0]) if region is not None and len(sources) == 1 else None
-    changes = DirectionEdit(
-        terms=parse_edit(directions, reader.model.bundle),
-        strengths=strengths,
-        each=each,
-        space=None if space is None else space.value,
-        region=read_region(region, resolutions, reader.model.spec, like),
-    )
+    changes: DirectionEdit | SavedEditChange
+    if is_saved_edit(directions):
+        _check_saved_edit_use(strengths, each, space, region or resolutions)
+        changes = SavedEditChange.load(directions, reader.model.generator_hash, reader.model.spec)
+    else:
+        changes = DirectionEdit(
+            terms=parse_edit(directions, reader.model.bundle),
+            strengths=strengths,
+            each=each,
+            space=None if space is None else space.value,
+            region=read_region(region, resolutions, reader.model.spec, like),
+        )
     task = Task(
         changes,
         {"verb": "edit", **changes.recipe()},
@@ -112,10 +120,21 @@ def command(
     raise typer.Exit(common.sum_up(outcome, out, time.perf_counter() - started, made, as_json, "edited"))
 
 
+def _check_saved_edit_use(strengths: Sequence[float], each: bool, space: object, region: object) -> None:
+    """A saved edit is complete: what else the command line says about it would be ignored."""
+    from padinv.runtime.errors import UsageError
+
+    if list(strengths) != [1.0] or each or space is not None or region is not None:
+        raise UsageError(
+            "a saved edit holds its own strengths, spaces and region; leave out --strength, --each, --space, --region "
+            "and --resolutions, or change it in padinv studio"
+        )
+
+
 class _Views:
     """How edits are laid out: the input, then every picture in the order of the plan."""
 
-    def __init__(self, reader: Reader, changes: DirectionEdit) -> None:
+    def __init__(self, reader: Reader, changes: DirectionEdit | SavedEditChange) -> None:
         self.reader, self.plan = reader, changes.plan
 
     def rows(self, results: Sequence[Edited]) -> tuple[Sequence[str], list]:
