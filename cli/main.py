@@ -46,6 +46,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "padinv.cli.commands.export",
         "Export a trained model as ONNX graphs, with TensorRT engines on request.",
     ),
+    "studio": ("padinv.cli.commands.studio", "Edit photographs in the browser, on this machine."),
     "serve": ("padinv.cli.commands.serve", "Serve a model over HTTP."),
     "verify": ("padinv.cli.commands.verify", "Check backends, precisions and training on this machine."),
     "info": ("padinv.cli.commands.info", "Say what a file or folder of padinv is."),

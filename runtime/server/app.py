@@ -182,7 +182,6 @@ def _add_about(app: FastAPI, service: Service, metrics: Metrics, version: str) -
             "template": model.spec.template,
             "directions": sorted(service.directions),
             "version": version,
-            "detector": service.detector_problem or "ready",
         }
 
     @app.get("/metrics", include_in_schema=False)

@@ -14,7 +14,7 @@ from padinv.runtime.alignment.aligner import Aligner
 from padinv.runtime.alignment.face_detector import FaceDetector
 from padinv.runtime.backends.onnxruntime_session import default_threads
 from padinv.runtime.editing import Direction, apply, blend, parse_layers
-from padinv.runtime.errors import InputError, MissingPackageError, UsageError
+from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.images import average_pool, metrics, to_float, to_uint8
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
@@ -23,8 +23,10 @@ from padinv.runtime.server.batch_queue import BatchQueue
 from padinv.runtime.server.limits import Limits
 from padinv.runtime.server.uploads import (
     Photograph,
+    decode_image,
     encode_png,
     pack_inversion,
+    paste,
     read_photograph,
     unpack_direction,
     unpack_inversion,
@@ -55,8 +57,7 @@ class Service:
         self.model = model
         self.limits = limits or Limits()
         self.directions = dict(directions or {})
-        self.detector_problem: str | None = None
-        self._detector = self._open_detector()
+        self._detector = None if model.spec.template is None else FaceDetector.load()
         self._pool = ThreadPoolExecutor(default_threads(), thread_name_prefix="padinv-pictures")
         self.queue = BatchQueue({"encode": self._encode, "generate": self._generate}, self.limits.batch, on_run=on_run)
 
@@ -173,7 +174,11 @@ class Service:
 
     def _packed(self, inversion: Inversion, image: np.ndarray, request: Any, into: Photograph | None) -> schemas.Answer:
         pixels = to_uint8(image[None])[0]
-        photo = None if into is None else encode_png(into.paste(pixels, request.feather))
+        photo = None
+        if into is not None:
+            whole, profile = decode_image(into.data, into.name, self.limits)
+            pasted = paste((whole, into.name), pixels, into.item, request.feather)
+            photo = encode_png(pasted, profile=profile)
         return schemas.Answer(image=encode_png(pixels), inversion=pack_inversion(inversion, request.dtype), photo=photo)
 
     def _edited(self, inversion: Inversion, request: schemas.EditRequest) -> Inversion:
@@ -191,15 +196,6 @@ class Service:
     def _check_count(self, count: int) -> None:
         if count > self.limits.images:
             raise UsageError(f"one request may generate {self.limits.images} pictures, not {count}")
-
-    def _open_detector(self) -> FaceDetector | None:
-        if self.model.spec.template is None:
-            return None
-        try:
-            return FaceDetector.load()
-        except MissingPackageError as error:
-            self.detector_problem = str(error)
-            return None
 
     def _encode(self, batch: Sequence[np.ndarray]) -> list[Inversion]:
         whole = self.model.encode(to_float(np.stack(batch)), len(batch))

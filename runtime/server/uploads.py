@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from padinv.runtime.alignment.aligner import Aligner, cut, item_transform
+from padinv.runtime.alignment.aligner import Aligner, item_transform
 from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER, paste_back
 from padinv.runtime.editing import Direction
 from padinv.runtime.errors import InputError, MismatchError, PadInvError
@@ -21,7 +23,7 @@ from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.model import Model
 from padinv.runtime.server.limits import Limits
 
-MAX_NAME = 200  # characters of an uploaded file's name
+MAX_NAME = 120  # bytes of an uploaded file's name: with a suffix of ours it is legal everywhere, in any script
 
 
 @dataclass
@@ -29,98 +31,108 @@ class Photograph:
     """A photograph that was sent, with the square that the model looks at.
 
     Attributes:
-        image: the whole picture, upright RGB.
+        data: the file.
         pixels: uint8 RGB [S, S, 3], the encoder's input.
         item: what an `Inversion` keeps about the picture.
-        profile: ICC profile of the file, for pictures that are pasted back.
         faces: how many faces were found; None where nobody looked.
         note: a sentence that the user should see, or None.
     """
 
     name: str
-    image: Image.Image
+    data: bytes
     pixels: np.ndarray
     item: dict[str, Any]
-    profile: bytes | None = None
     faces: int | None = None
     note: str | None = None
 
-    def paste(self, square: np.ndarray, feather: float = DEFAULT_FEATHER) -> np.ndarray:
-        """The photograph with `square`, uint8 RGB [R, R, 3], put back in its place.
 
-        Raises:
-            InputError: it is not known where the square lies. UsageError: a seam out of range.
-        """
-        transform = item_transform(self.item)
-        if transform is None:
-            raise InputError(f"{self.name} does not say where its square was cut out, so nothing was pasted back")
-        return paste_back(np.asarray(self.image, np.uint8), square, transform, feather)
+def paste(
+    photo: tuple[Image.Image, str], square: np.ndarray, item: Mapping[str, Any], feather: float = DEFAULT_FEATHER
+) -> np.ndarray:
+    """A photograph with an edited square put back in its place, uint8 RGB [H, W, 3].
+
+    Args:
+        photo: the decoded picture and its name.
+        square: uint8 RGB [R, R, 3].
+        item: of the photograph's inversion.
+
+    Raises:
+        InputError: it is not known where the square lies. UsageError: a seam out of range.
+    """
+    image, name = photo
+    transform = item_transform(item)
+    if transform is None:
+        raise InputError(f"{name} does not say where its square was cut out, so nothing was pasted back")
+    return paste_back(np.asarray(image, np.uint8), square, transform, feather)
 
 
 def safe_name(name: str | None, default: str = "picture") -> str:
     """A file name as sent, reduced to something to show and to name results by: no folders, nothing unprintable."""
     last = (name or "").replace("\\", "/").rsplit("/", 1)[-1]
-    shown = "".join(c if c.isprintable() else "?" for c in last).strip()[:MAX_NAME]
+    shown = "".join(c if c.isprintable() else "_" for c in last).strip()
+    while len(shown.encode("utf-8", "replace")) > MAX_NAME:
+        shown = shown[1:]  # the end holds the suffix
     return default if shown in ("", ".", "..") else shown
 
 
-def decode_image(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, bytes | None]:
-    """The picture in an uploaded file, upright RGB, and its ICC profile where that fits RGB.
+def check_pixels(data: bytes, name: str, limits: Limits) -> bytes | None:
+    """Refuse a picture of too many pixels by its file's header, before anything is decoded.
 
-    The size is read from the file's header and checked against `limits.pixels` before anything is decoded.
+    Returns:
+        the ICC profile of the file where that fits RGB.
+
+    Raises:
+        InputError: too large, or damaged. What is not a picture at all passes: its reader says what it is.
+    """
+    kind = sniff(data[:512])
+    if kind is None:
+        return None
+    try:
+        with Image.open(BytesIO(data), formats=(kind,)) as header:
+            (width, height), mode, profile = header.size, header.mode, header.info.get("icc_profile")
+    except Image.DecompressionBombError as error:  # Pillow's own limit comes before ours for very large ones
+        raise InputError(
+            f"{name} has more than the {limits.pixels // 1_000_000} million pixels that are taken here; "
+            "send a smaller copy"
+        ) from error
+    except Exception as error:  # Pillow raises about a dozen unrelated types for damaged files
+        raise InputError(f"{name} is damaged, so it was not read ({type(error).__name__})") from error
+    if width * height > limits.pixels:
+        raise InputError(
+            f"{name} has {width} x {height} pixels, and at most {limits.pixels // 1_000_000} million are taken "
+            "here; send a smaller copy"
+        )
+    return profile if mode in ("RGB", "RGBA", "P", "PA") and isinstance(profile, bytes) else None
+
+
+def decode_image(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, bytes | None]:
+    """The whole picture in an uploaded file, upright RGB, and its ICC profile where that fits RGB.
 
     Raises:
         InputError: not a picture, damaged, or too large.
     """
-    kind = sniff(data[:512])
-    profile = None
-    if kind is not None:
-        try:
-            with Image.open(BytesIO(data), formats=(kind,)) as header:
-                (width, height), mode = header.size, header.mode
-                found = header.info.get("icc_profile")
-        except Image.DecompressionBombError as error:  # Pillow's own limit comes before ours for very large ones
-            raise InputError(
-                f"{name} has more than the {limits.pixels // 1_000_000} million pixels that are taken here; "
-                "send a smaller copy"
-            ) from error
-        except Exception as error:  # Pillow raises about a dozen unrelated types for damaged files
-            raise InputError(f"{name} is damaged, so it was not read ({type(error).__name__})") from error
-        if width * height > limits.pixels:
-            raise InputError(
-                f"{name} has {width} x {height} pixels, and at most {limits.pixels // 1_000_000} million are taken "
-                "here; send a smaller copy"
-            )
-        if mode in ("RGB", "RGBA", "P", "PA") and isinstance(found, bytes):
-            profile = found
-    image, _ = read_image_bytes(data, name)
-    return image, profile
+    profile = check_pixels(data, name, limits)
+    return read_image_bytes(data, name)[0], profile
 
 
-def read_photograph(data: bytes, name: str, model: Model, aligner: Aligner, limits: Limits) -> Photograph:
-    """Decode an uploaded picture and cut out the model's square, exactly as the command line does with a file.
+def read_photograph(
+    data: bytes, name: str, model: Model, aligner: Aligner, limits: Limits, *, like: Mapping[str, Any] | None = None
+) -> Photograph:
+    """Read an uploaded picture and cut out the model's square, exactly as the command line does with a file.
+
+    Args:
+        name: as `safe_name` gives it.
+        like: see `Aligner.prepare_file`: what is read is an edited copy of this picture.
 
     Raises:
-        InputError: see `decode_image` and `Aligner.place`.
+        InputError: not a picture, damaged, too large; see also `Aligner.place`.
     """
-    image, profile = decode_image(data, name, limits)
-    prepared, placement = aligner.prepare(image, model.spec.image_size, name=name)
-    return Photograph(
-        name, image, prepared.pixels, {"source": name, **prepared.item()}, profile, placement.faces, placement.note
-    )
-
-
-def cut_like(photograph: Photograph, other: Photograph, side: int, fit: str = "crop") -> Photograph:
-    """`other` with the square of `photograph`, where both have one size: what the detector sees differently in an
-    edited copy must not count as an edit."""
-    if other.image.size != photograph.image.size:
-        return other
-    transform = photograph.item.get("transform")
-    placed = None if transform is None else np.asarray(transform, np.float64)
-    prepared = cut(other.image, placed, side, fit, name=other.name)
-    return Photograph(
-        other.name, other.image, prepared.pixels, {"source": other.name, **prepared.item()}, other.profile
-    )
+    check_pixels(data, name, limits)
+    with _temporary(data, name) as path:
+        prepared, placement = aligner.prepare_file(path, model.spec.image_size, like=like)
+    note = None if placement.note is None else placement.note.replace(str(path), name)
+    item = {"source": name, **prepared.item()}
+    return Photograph(name, data, prepared.pixels, item, placement.faces, note)
 
 
 def pack_inversion(inversion: Inversion, dtype: str = "float32") -> bytes:
@@ -156,14 +168,24 @@ def unpack_direction(data: bytes, model: Model, name: str = "the direction") -> 
 
 
 def _load(kind: Any, data: bytes, name: str) -> Any:
-    """`kind.load` of a file that exists only while it is read; messages name what the client sent, not our file."""
+    """`kind.load` of an uploaded file."""
+    with _temporary(data, "upload.safetensors", name) as path:
+        return kind.load(path)
+
+
+@contextmanager
+def _temporary(data: bytes, file_name: str, shown: str | None = None) -> Iterator[Path]:
+    """A file that exists only while it is read; messages name what the client sent, not our file.
+
+    `file_name` has no folders and is short, see `safe_name`. It is kept, because landmarks are found by it.
+    """
     with tempfile.TemporaryDirectory(prefix="padinv-") as folder:
-        path = Path(folder) / "upload.safetensors"
-        path.write_bytes(data)
+        path = Path(folder) / file_name
         try:
-            return kind.load(path)
+            path.write_bytes(data)
+            yield path
         except PadInvError as error:
-            raise type(error)(str(error).replace(str(path), name)) from error
+            raise type(error)(str(error).replace(str(path), shown or file_name)) from error
 
 
 def encode_png(pixels: np.ndarray, note: dict[str, Any] | None = None, profile: bytes | None = None) -> bytes:
@@ -171,5 +193,5 @@ def encode_png(pixels: np.ndarray, note: dict[str, Any] | None = None, profile: 
     if note is not None:
         return png_bytes(pixels, note, profile)
     out = BytesIO()
-    array_to_image(pixels).save(out, format="PNG", compress_level=1)
+    array_to_image(pixels).save(out, format="PNG", compress_level=1, icc_profile=profile)
     return out.getvalue()

@@ -1,0 +1,1 @@
+"""The studio: editing photographs in the browser. Needs the extra `studio`."""
