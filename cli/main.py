@@ -48,6 +48,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "studio": ("padinv.cli.commands.studio", "Edit photographs in the browser, on this machine."),
     "serve": ("padinv.cli.commands.serve", "Serve a model over HTTP."),
+    "bench": ("padinv.cli.commands.bench", "Find the fastest backend, precision and batch size on this machine."),
     "verify": ("padinv.cli.commands.verify", "Check backends, precisions and training on this machine."),
     "info": ("padinv.cli.commands.info", "Say what a file or folder of padinv is."),
 }

@@ -26,6 +26,7 @@ class Backend(str, Enum):
 class Precision(str, Enum):
     """What a model computes in."""
 
+    auto = "auto"
     fp32 = "fp32"
     tf32 = "tf32"
     bf16 = "bf16"
@@ -69,7 +70,8 @@ PrecisionOption = Annotated[
     Precision,
     typer.Option(
         "--precision",
-        help="fp16 runs the bundle's half-precision graphs; bf16 (openvino) and tf32 (cuda) shorten the mantissa.",
+        help="auto: as padinv bench saved it, or fp32. fp16 runs the bundle's half-precision graphs; bf16 (openvino) "
+        "and tf32 (cuda) shorten the mantissa.",
     ),
 ]
 DeviceOption = Annotated[

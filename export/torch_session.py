@@ -26,9 +26,19 @@ class TorchNetworks:
     Args:
         device: torch's name, e.g. 'cpu' or 'cuda:1'.
         double: compute in float64, the reference of all comparisons.
+        threads: of the processor; None: torch's own choice.
     """
 
-    def __init__(self, generator: Generator, encoder: Encoder, device: str = "cpu", double: bool = False) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        encoder: Encoder,
+        device: str = "cpu",
+        double: bool = False,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        self.threads = threads
         self.spec = generator.spec
         self.device = torch.device(device)
         kind = torch.float64 if double else torch.float32
@@ -42,6 +52,8 @@ class TorchNetworks:
 
     def compute(self, graph: str, feeds: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """One graph on tensors of this device."""
+        if self.threads is not None and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
         spec = self.spec
         if graph == "mapping":
             return {"w": self.generator.mapping(feeds["z"])}

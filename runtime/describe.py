@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from padinv.runtime.backends.saved_defaults import config_file, read_saved
 from padinv.runtime.bundle import MANIFEST, read_bundle
 from padinv.runtime.editing.direction import FORMAT as DIRECTION_FORMAT
 from padinv.runtime.editing.direction import Direction
@@ -85,6 +86,9 @@ def describe_bundle(folder: Path) -> dict[str, Any]:
     extra: dict[str, Any] = {
         key: bundle.manifest[key] for key in ("precision", "opset", "parity", "provenance") if key in bundle.manifest
     }
+    if saved := read_saved(bundle):
+        extra["saved_flags"] = {"flags": saved.flags, "images_per_second": saved.images_per_second}
+        extra["saved_flags"] |= {"measured": saved.measured, "file": str(config_file())}
     return {
         "kind": "bundle",
         "path": str(bundle.folder),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padinv.runtime.backends import Session, open_session, run_held
+from padinv.runtime.backends import BACKENDS, Session, get_backend, open_session, run_held
+from padinv.runtime.backends.saved_defaults import read_saved
 from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.errors import BundleError, MismatchError, UsageError
 from padinv.runtime.images import array_to_image, average_pool, prepare, to_float, to_uint8, turn_upright
@@ -28,7 +29,7 @@ class Model:
     Attributes:
         bundle: where it was loaded from.
         spec: the generator's geometry.
-        backend, threads, precision, device: as given to `load`.
+        backend, threads, precision, device: as given to `load`, or as saved by `padinv bench --save`.
     """
 
     def __init__(
@@ -40,6 +41,10 @@ class Model:
         device: str | None = None,
     ) -> None:
         self.bundle = bundle
+        self._notes: list[str] = []
+        if backend == "auto" and threads is None and device is None:
+            backend, threads, precision, device = self._saved(bundle, precision)
+        precision = "fp32" if precision == "auto" else precision
         self.device = device
         self.backend = backend
         self.threads = threads
@@ -47,6 +52,17 @@ class Model:
         self._sessions: dict[str, Session] = {}
         self._constants: dict[str, np.ndarray] | None = None
         self._lock = threading.Lock()
+
+    def _saved(self, bundle: Bundle, precision: str) -> tuple[str, int | None, str, str | None]:
+        """Backend, threads, precision and device as `padinv bench --save` kept them, where they answer the call."""
+        saved = read_saved(bundle)
+        if saved is None or precision not in ("auto", saved.precision):
+            return "auto", None, precision, None
+        if saved.backend not in BACKENDS[1:] or get_backend(saved.backend).problem() is not None:
+            self._notes.append(f"{saved.backend}, which padinv bench saved for this model, is not available any more")
+            return "auto", None, precision, None
+        self._notes.append(f"using the flags that padinv bench saved for this model: {saved.flags}")
+        return saved.backend, saved.threads, saved.precision, saved.device
 
     @classmethod
     def load(
@@ -61,6 +77,9 @@ class Model:
 
         Args:
             path: folder of a bundle; None takes the built-in model.
+            backend: with 'auto', and neither threads nor a device given, the flags that `padinv bench --save` kept for
+                this machine and model are used, unless they are for another precision than the one asked for.
+            precision: 'auto' is the saved one, or else 'fp32'.
 
         Raises:
             BundleError: `path` is no usable bundle.
@@ -78,7 +97,8 @@ class Model:
     @property
     def notes(self) -> list[str]:
         """Sentences of the opened sessions that the user should see, without repetition."""
-        return list(dict.fromkeys(note for session in self._sessions.values() for note in session.notes))
+        opened = (note for session in self._sessions.values() for note in session.notes)
+        return list(dict.fromkeys([*self._notes, *opened]))
 
     def session(self, graph: str) -> Session:
         """The session of 'encoder', 'generator' or 'mapping', opened on first use.

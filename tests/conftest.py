@@ -35,6 +35,12 @@ def tiny_bundle(_tiny_bundle_master: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(_tiny_bundle_master, tmp_path / "bundle"))
 
 
+@pytest.fixture(autouse=True)
+def _no_saved_flags(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a developer saved with `padinv bench --save` must not decide what a test runs."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-configuration"))
+
+
 @pytest.fixture
 def run_cli() -> Callable[..., CliResult]:
     """Run `padinv ARGS...` in this process."""

@@ -49,7 +49,7 @@ def command(
     report: edit.ReportOption = False,
     batch: opt.BatchOption = 16,
     backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.fp32,
+    precision: opt.PrecisionOption = opt.Precision.auto,
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,

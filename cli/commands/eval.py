@@ -55,7 +55,7 @@ def command(
     ] = None,
     batch: opt.BatchOption = 16,
     backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.fp32,
+    precision: opt.PrecisionOption = opt.Precision.auto,
     threads: opt.ThreadsOption = None,
     resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap resamples.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, max=opt.MAX_SEED, help="Seed of the bootstrap.")] = 0,

@@ -28,7 +28,7 @@ def command(
     ] = False,
     batch: opt.BatchOption = 16,
     backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.fp32,
+    precision: opt.PrecisionOption = opt.Precision.auto,
     device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,

@@ -44,7 +44,7 @@ def command(
     feather: edit.FeatherOption = 0.12,
     batch: opt.BatchOption = 16,
     backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.fp32,
+    precision: opt.PrecisionOption = opt.Precision.auto,
     device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,

@@ -51,7 +51,7 @@ def command(
         float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Time to answer one request.")
     ] = 60,
     backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.fp32,
+    precision: opt.PrecisionOption = opt.Precision.auto,
     threads: opt.ThreadsOption = None,
 ) -> None:
     """Serve a model over HTTP: POST /v1/invert, /v1/edit, /v1/blend and /v1/generate; the API is described at /docs.

@@ -32,7 +32,7 @@ def command(
         int, typer.Option("--max-pixels", min=1, metavar="MILLIONS", help="Size of one picture in million pixels.")
     ] = 50,
     backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.fp32,
+    precision: opt.PrecisionOption = opt.Precision.auto,
     threads: opt.ThreadsOption = None,
 ) -> None:  # fmt: skip
     """Edit photographs in the browser: directions, blends, a padding brush, custom edits, interpolation.

@@ -17,7 +17,7 @@ from padinv.export.verify.report import write_report
 from padinv.runtime.backends import BACKENDS, installed_backends, open_session
 from padinv.runtime.benchmark.machine import Machine, this_machine
 from padinv.runtime.bundle import Bundle, read_bundle
-from padinv.runtime.errors import BackendError
+from padinv.runtime.errors import BackendError, BundleError
 
 if TYPE_CHECKING:
     from padinv.checkpoints.generator_encoder import Pair
@@ -103,11 +103,10 @@ def _networks(checks: Checks, source: Bundle) -> Pair | None:
     def load() -> tuple[str, Figures]:
         if not _has("torch", "onnx"):
             raise NotHereError("torch or onnx is not installed, so onnxruntime on the processor is the reference")
-        from padinv.checkpoints.generator_encoder import read_pair
-        from padinv.runtime.errors import BundleError
+        from padinv.export.bundle_networks import bundle_networks
 
         try:
-            found.append(read_pair(source.folder, source.folder))
+            found.append(bundle_networks(source))
         except BundleError as error:
             raise NotHereError(str(error)) from error
         return "generator and encoder from the bundle's own weights", {}

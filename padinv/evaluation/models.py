@@ -115,7 +115,7 @@ def open_subject(
         return BundleSubject(Model.load(path, backend, threads, precision))
     if not path.exists():
         raise InputError(f"{path} does not exist, so nothing was measured; give a run folder or a bundle")
-    if backend == "trt" or precision != "fp32":
+    if backend == "trt" or precision not in ("auto", "fp32"):
         raise UsageError(f"{path} is a run, which is measured in torch and float32; export it to measure more")
     return RunSubject(path, torch_device(backend), threads)
 

@@ -111,7 +111,7 @@ def _others(precision: str, backend: str) -> str:
 
 
 def _open_best(request: Request) -> Session:
-    notes: list[str] = []
+    failed: list[str] = []
     reasons: list[str] = []
     for name in AUTO_ORDER:
         backend = get_backend(name)
@@ -123,10 +123,13 @@ def _open_best(request: Request) -> Session:
         try:
             session = backend.open(request)
         except BackendError as error:
-            notes.append(f"the backend {name} was not used: {error}")
+            failed.append(name)
             reasons.append(str(error))
             continue
-        session.notes[:0] = notes
+        session.notes[:0] = [
+            f"{other} is installed but did not initialize, so {name} is used; --backend {other} says why"
+            for other in failed
+        ]
         return session
     if not reasons:
         raise UsageError(

@@ -56,6 +56,7 @@ def options(number: int, tf32: bool) -> dict[str, Any]:
 def preload() -> None:
     """Load CUDA's and cuDNN's libraries from the wheels beside onnxruntime-gpu, once a process."""
     ort = import_onnxruntime()
+    ort.set_default_logger_severity(4)  # what does not load is said once, in our own sentence
     if hasattr(ort, "preload_dlls"):  # onnxruntime 1.21
         # It prints what it does not find; whether CUDA works is seen when the session opens.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
