@@ -1,6 +1,13 @@
 """padinv: high-fidelity GAN inversion with padding space.
 
-`import padinv` is cheap: it imports neither torch nor onnxruntime. The names below load on first use.
+    import padinv
+
+    model = padinv.load()
+    a, b = model.invert(["a.jpg", "b.jpg"])
+    padinv.blend(a, b).paste_back().save("blend.png")
+
+`import padinv` is cheap: it imports neither torch nor onnxruntime. The names below load on first use. Only
+`load_generator`, `load_encoder` and `load_discriminator` need torch.
 """
 
 from __future__ import annotations
@@ -14,18 +21,50 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "ModelSpec": "padinv.runtime.spec",
-    "load_generator": "padinv.checkpoints",
-    "load_encoder": "padinv.checkpoints",
+# Names that need torch -> module that defines them. The others are those of `padinv.runtime`.
+_TORCH = {
     "load_discriminator": "padinv.checkpoints",
+    "load_encoder": "padinv.checkpoints",
+    "load_generator": "padinv.checkpoints",
 }
 
-__all__ = ["ModelSpec", "__version__", "load_discriminator", "load_encoder", "load_generator"]
+__all__ = [
+    "Direction",
+    "Inversion",
+    "Model",
+    "ModelSpec",
+    "PadInvError",
+    "__version__",
+    "apply",
+    "average",
+    "blend",
+    "difference",
+    "interpolate",
+    "list_models",
+    "load",
+    "load_discriminator",
+    "load_encoder",
+    "load_generator",
+    "style_mixing",
+]
 
 if TYPE_CHECKING:
     from padinv.checkpoints import load_discriminator, load_encoder, load_generator
-    from padinv.runtime.spec import ModelSpec
+    from padinv.runtime import (
+        Direction,
+        Inversion,
+        Model,
+        ModelSpec,
+        PadInvError,
+        apply,
+        average,
+        blend,
+        difference,
+        interpolate,
+        list_models,
+        load,
+        style_mixing,
+    )
 
 
 class _Clone:
@@ -55,8 +94,8 @@ if __name__ == "padinv" and _Clone.is_here():
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name in __all__:
+        return getattr(import_module(_TORCH.get(name, "padinv.runtime")), name)
     raise AttributeError(f"module 'padinv' has no attribute {name!r}")
 
 

@@ -1,6 +1,6 @@
 """The torch-free half of padinv: bundles, sessions, inversion files, editing and the batch pipeline.
 
-`import padinv.runtime` is cheap; `Model` and `Inversion` load on first use.
+`import padinv.runtime` is cheap; the names below load on first use. `padinv` offers the same names.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# Name -> module that defines it, imported when the name is first used.
 _LAZY = {
     "Direction": "padinv.runtime.editing.direction",
     "Inversion": "padinv.runtime.inversion",
@@ -19,6 +20,8 @@ _LAZY = {
     "blend": "padinv.runtime.editing",
     "difference": "padinv.runtime.editing",
     "interpolate": "padinv.runtime.editing",
+    "list_models": "padinv.runtime.loading",
+    "load": "padinv.runtime.loading",
     "style_mixing": "padinv.runtime.editing",
 }
 
@@ -33,6 +36,8 @@ __all__ = [
     "blend",
     "difference",
     "interpolate",
+    "list_models",
+    "load",
     "style_mixing",
 ]
 
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from padinv.runtime.editing import Direction, apply, average, blend, difference, interpolate, style_mixing
     from padinv.runtime.errors import PadInvError
     from padinv.runtime.inversion import Inversion
+    from padinv.runtime.loading import list_models, load
     from padinv.runtime.model import Model
     from padinv.runtime.spec import ModelSpec
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,11 @@ from padinv.runtime.files import atomic_path, open_regular, parse_json
 from padinv.runtime.foreign_files import HEAD_BYTES, foreign_file
 from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, all_finite
 from padinv.runtime.spec import MAX_RESOLUTION, ring_length
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from padinv.runtime.origin import Generates, Origin
 
 FORMAT = "padinv-inversion-1"
 MAX_FILE_BYTES = 8 << 30
@@ -49,6 +54,7 @@ class Inversion:
         items: one dictionary an image. Known keys: `source` (name), `size` [w, h] of the upright source in pixels,
             `transform` (2 x 3, source pixels -> fractions of the aligned square; or None), `fit` ('crop' or 'pad') and
             `box` [left, top, right, bottom], the square of the source that was resized to the model's input.
+        origin: the model and the photographs, for `images` and `paste_back`; None after loading: files do not keep it.
 
     Raises:
         MismatchError: shapes that do not belong together.
@@ -59,6 +65,7 @@ class Inversion:
     rings: dict[int, np.ndarray]
     generator_hash: str = ""
     items: list[dict[str, Any]] = field(default_factory=list)
+    origin: Origin | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.wp = np.asarray(self.wp, dtype=np.float32)
@@ -71,6 +78,10 @@ class Inversion:
             self.items = [{} for _ in range(len(self))]
         if len(self.items) != len(self):
             raise MismatchError(f"an inversion of {len(self)} images cannot have {len(self.items)} items")
+        if self.origin is not None and len(self.origin.photographs) != len(self):
+            raise MismatchError(
+                f"an inversion of {len(self)} images cannot have {len(self.origin.photographs)} photographs"
+            )
 
     def __len__(self) -> int:
         return int(self.wp.shape[0])
@@ -97,6 +108,7 @@ class Inversion:
             {r: ring[index] for r, ring in self.rings.items()},
             self.generator_hash,
             [dict(item) for item in items],
+            None if self.origin is None else self.origin.take(np.arange(n)[index].tolist()),
         )
 
     def __iter__(self) -> Iterator[Inversion]:
@@ -104,13 +116,62 @@ class Inversion:
 
     def __repr__(self) -> str:
         rings = ", ".join(map(str, self.rings)) or "none"
-        return f"Inversion({len(self)} images, wp {list(self.wp.shape[1:])}, rings at {rings})"
+        count = "1 image" if len(self) == 1 else f"{len(self)} images"
+        return f"Inversion({count}, wp {list(self.wp.shape[1:])}, rings at {rings})"
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the first images side by side."""
+        from padinv.runtime.origin import preview
+
+        return preview(self)
+
+    def images(self, *, model: Generates | None = None) -> list[Image]:
+        """The images that the generator makes of these inversions, as Pillow images of mode RGB, R x R pixels each.
+
+        Args:
+            model: for an inversion that was loaded from a file; otherwise the model that made it is used.
+
+        Raises:
+            UsageError: no model is known. MismatchError: a model of another generator.
+        """
+        from padinv.runtime.origin import render
+
+        return render(self, model)
+
+    def paste_back(self, photo: Any = None, *, model: Generates | None = None, feather: float | None = None) -> Image:
+        """The generated image in the photograph it was cut out of; for an inversion of one image.
+
+        Example:
+            padinv.load().invert("portrait.jpg").paste_back().save("result.png")
+
+        Args:
+            photo: the photograph: path, Pillow image, uint8 array or tensor. None: the one that was inverted, read
+                again if it was a file.
+            model: see `images`.
+            feather: width of the seam in fractions of the square's side, above 0 and up to 0.5; None: 0.12.
+
+        Returns:
+            a Pillow image of mode RGB with the photograph's size.
+
+        Raises:
+            UsageError: several images, or no known photograph or model. InputError: the photograph cannot be read or
+            has another size, or the inversion does not say where it was cut out.
+        """
+        from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
+        from padinv.runtime.origin import pasted
+
+        return pasted(self, photo, model=model, feather=DEFAULT_FEATHER if feather is None else feather)
 
     def copy(self) -> Inversion:
         """A deep copy: nothing is shared with this one."""
         rings = {r: ring.copy() for r, ring in self.rings.items()}
         return Inversion(
-            self.wp.copy(), self.const.copy(), rings, self.generator_hash, json.loads(json.dumps(self.items))
+            self.wp.copy(),
+            self.const.copy(),
+            rings,
+            self.generator_hash,
+            json.loads(json.dumps(self.items)),
+            self.origin,
         )
 
     @classmethod
@@ -135,6 +196,7 @@ class Inversion:
             {r: np.concatenate([part.rings[r] for part in parts]) for r in first.rings},
             first.generator_hash,
             [dict(item) for part in parts for item in part.items],
+            _joined_origins(parts),
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -145,7 +207,11 @@ class Inversion:
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], generator_hash: str = "", items: list[dict[str, Any]] | None = None
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        generator_hash: str = "",
+        items: list[dict[str, Any]] | None = None,
+        origin: Origin | None = None,
     ) -> Inversion:
         """The inverse of `arrays`.
 
@@ -160,7 +226,7 @@ class Inversion:
                 raise MismatchError(f"{name!r} is no part of an inversion")
         if missing := [name for name in ("wp", "const") if name not in arrays]:
             raise MismatchError(f"an inversion needs {' and '.join(missing)}")
-        return cls(arrays["wp"], arrays["const"], rings, generator_hash, items or [])
+        return cls(arrays["wp"], arrays["const"], rings, generator_hash, items or [], origin)
 
     def save(self, path: Path | str, dtype: str = "float16") -> None:
         """Write one `.safetensors` file atomically.
@@ -214,6 +280,14 @@ class Inversion:
             raise InputError(f"{path} is not a usable inversion: its generator hash is malformed")
         items = _checked_items(metadata.get("items", "[]"), len(arrays["wp"]), path)
         return cls.from_arrays(arrays, generator_hash, items)
+
+
+def _joined_origins(parts: Sequence[Inversion]) -> Origin | None:
+    if any(part.origin is None for part in parts):
+        return None
+    from padinv.runtime.origin import joined
+
+    return joined([part.origin for part in parts])
 
 
 def require_same_generator(expected: str, found: str, what: str = "the inversion") -> None:

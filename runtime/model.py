@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,19 @@ from padinv.runtime.backends import BACKENDS, Session, get_backend, open_session
 from padinv.runtime.backends.saved_defaults import read_saved
 from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.errors import BundleError, MismatchError, UsageError
-from padinv.runtime.images import array_to_image, average_pool, prepare, to_float, to_uint8, turn_upright
+from padinv.runtime.images import average_pool, to_float, to_uint8
 from padinv.runtime.inversion import Inversion, require_same_generator
+from padinv.runtime.origin import Origin
 from padinv.runtime.spec import ModelSpec, ring_length
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from padinv.runtime.alignment.aligner import Align, Aligner
+    from padinv.runtime.images import Fit
+    from padinv.runtime.images.inputs import Layout
 
 DEFAULT_BATCH = 16
+
+_log = logging.getLogger("padinv")
 
 
 class Model:
@@ -51,6 +57,7 @@ class Model:
         self.precision = precision
         self._sessions: dict[str, Session] = {}
         self._constants: dict[str, np.ndarray] | None = None
+        self._aligners: dict[tuple[str, str, int], Aligner] = {}
         self._lock = threading.Lock()
 
     def _saved(self, bundle: Bundle, precision: str) -> tuple[str, int | None, str, str | None]:
@@ -63,6 +70,13 @@ class Model:
             return "auto", None, precision, None
         self._notes.append(f"using the flags that padinv bench saved for this model: {saved.flags}")
         return saved.backend, saved.threads, saved.precision, saved.device
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        return (
+            f"Model({self.bundle.name!r}, {spec.resolution} x {spec.resolution}, {spec.num_layers} latent codes, "
+            f"rings at {', '.join(map(str, spec.pad_resolutions))}, backend {self.backend}, {self.precision})"
+        )
 
     @classmethod
     def load(
@@ -137,37 +151,80 @@ class Model:
             return self._constants
 
     def invert(
-        self, images: np.ndarray | Sequence[Image], batch_size: int = DEFAULT_BATCH, fit: str = "crop"
+        self,
+        images: Any,
+        batch_size: int = DEFAULT_BATCH,
+        *,
+        align: Align = "auto",
+        fit: Fit = "crop",
+        face: int = 1,
+        landmarks: Mapping[str, Sequence[np.ndarray]] | Path | str | None = None,
+        layout: Layout = "auto",
+        value_range: tuple[float, float] = (0.0, 1.0),
     ) -> Inversion:
-        """Invert images.
+        """Invert images. Photographs are aligned by their face first, as `padinv invert` does.
+
+        Example:
+            inversion = padinv.load().invert(["a.jpg", "b.jpg"])
+            inversion[0].paste_back().save("a-reconstructed.png")
 
         Args:
-            images: uint8 RGB [N, H, W, 3] (a single [H, W, 3] counts as a batch of one), or a list of PIL images of any
-                mode and size; their EXIF rotation is applied.
+            images: a path, a Pillow image, a NumPy array or a torch tensor, or a sequence of these. Arrays and tensors
+                are grey [H, W], one image [H, W, C] or [C, H, W], or a batch of either, with C = 1, 3 (RGB) or 4
+                (RGBA; transparent parts become white), uint8 in 0 to 255, uint16 in 0 to 65535 or floating point in
+                `value_range`. The EXIF rotation of files and Pillow images is applied.
             batch_size: images that go through the encoder at once.
-            fit: how a picture that is not square becomes one: 'crop' its middle, or 'pad' it with white.
+            align: 'auto' aligns images that are not aligned yet and uses those without a face as they are (with a
+                warning of the logger "padinv"); 'always' refuses those without a face; 'never' aligns none.
+            fit: how an image that is not aligned becomes square: 'crop' its middle, or 'pad' it with white.
+            face: which face, counted from 1, the largest.
+            landmarks: instead of the detector, name -> faces, each [5, 2] in pixels, or a CSV file of them (see
+                `padinv align --landmarks`). Images in memory are called "image 0", "image 1", ...
+            layout: of arrays and tensors: 'HWC', 'CHW', or 'auto', which looks for the axis of length 1, 3 or 4.
+            value_range: (darkest, brightest) value of floating-point images: (0, 1), or (-1, 1) for what
+                `generate_float` gives.
 
         Returns:
-            an Inversion of N images.
+            an Inversion of N images that knows this model and its photographs.
 
         Raises:
-            MismatchError: an array of another dtype or layout.
+            UsageError: something that is not an image, or an option out of range. InputError: an image that cannot be
+            read, or without a face under 'always'.
         """
-        if isinstance(images, np.ndarray):
-            array = images[None] if images.ndim == 3 else images
-            if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
-                raise MismatchError(f"images must be uint8 RGB [N, H, W, 3], not {images.dtype} {list(images.shape)}")
-            pictures: Iterable[Any] = (array_to_image(one) for one in array)
-            count = len(array)
-        else:
-            pictures, count = (turn_upright(one) for one in images), len(images)
-        if count == 0:
-            raise UsageError("no images were given, so nothing was inverted")
-        prepared = [prepare(picture, self.spec.image_size, fit) for picture in pictures]
-        x = np.stack([one.pixels for one in prepared])
-        inversion = self.encode(to_float(x), batch_size)
-        inversion.items = [{"source": f"image {i}", **one.item()} for i, one in enumerate(prepared)]
-        return inversion
+        from padinv.runtime.images.inputs import input_images
+
+        given = input_images(images, layout=layout, value_range=value_range)
+        aligner = self._aligner(align, fit, face, landmarks)
+        prepared = []
+        for one in given:
+            if one.path is not None:
+                square, placement = aligner.prepare_file(one.path, self.spec.image_size)
+            else:
+                assert one.image is not None
+                square, placement = aligner.prepare(one.image, self.spec.image_size, name=one.name)
+            if placement.note:
+                _log.warning("%s", placement.note)
+            prepared.append(square)
+        inversion = self.encode(to_float(np.stack([square.pixels for square in prepared])), batch_size)
+        items = [{"source": one.name, **square.item()} for one, square in zip(given, prepared, strict=True)]
+        origin = Origin(self, tuple(one.photograph for one in given))
+        return Inversion.from_arrays(inversion.arrays(), self.generator_hash, items, origin)
+
+    def _aligner(
+        self, align: str, fit: str, face: int, landmarks: Mapping[str, Sequence[np.ndarray]] | Path | str | None
+    ) -> Aligner:
+        """An aligner for this model. Those without landmarks are kept, since each opens a detector of its own."""
+        from padinv.runtime.alignment.aligner import Aligner
+        from padinv.runtime.alignment.landmarks_csv import read_landmarks
+
+        if landmarks is not None:
+            given = read_landmarks(Path(landmarks)) if isinstance(landmarks, (str, Path)) else landmarks
+            return Aligner(self.spec.template, align, given, face, fit, threads=self.threads)
+        with self._lock:
+            key = (align, fit, face)
+            if key not in self._aligners:
+                self._aligners[key] = Aligner(self.spec.template, align, None, face, fit, threads=self.threads)
+            return self._aligners[key]
 
     def encode(self, x: np.ndarray, batch_size: int = DEFAULT_BATCH) -> Inversion:
         """float32 [N, 3, S, S] in [-1, 1], S = spec.image_size -> Inversion.
@@ -288,6 +345,7 @@ class Model:
             rings,
             self.generator_hash,
             [{"source": f"seed {s}", "seed": s, "truncation": float(truncation)} for s in chosen],
+            Origin(self, (None,) * n),
         )
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from padinv.runtime.alignment.face_detector import FaceDetector
 
-MODES = ("auto", "always", "never")
+Align = Literal["auto", "always", "never"]
+MODES: tuple[str, ...] = get_args(Align)
 
 # A picture counts as aligned when its corners lie this close to where alignment would put them, in fractions of the
 # side (root mean square of four). Of 1,000 aligned validation faces 99 % lie within this; see docs/alignment.md.

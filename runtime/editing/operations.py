@@ -41,7 +41,7 @@ def blend(a: Inversion, b: Inversion, strength: float = 1.0, layers: Sequence[in
     a, b = _paired(a, b)
     chosen = layer_mask(layers, b.wp.shape[1])
     wp = np.where(chosen[:, None], b.wp + np.float32(strength) * (a.wp - b.wp), b.wp)
-    return Inversion(wp, b.const.copy(), _copied(b.rings), b.generator_hash, _copied_items(b))
+    return Inversion(wp, b.const.copy(), _copied(b.rings), b.generator_hash, _copied_items(b), b.origin)
 
 
 def style_mixing(a: Inversion, b: Inversion, first_layer: int | None = None) -> Inversion:
@@ -95,7 +95,7 @@ def apply(inversion: Inversion, direction: Direction, space: Space = "both", str
             moved[name] = moved[name] + np.float32(strength) * delta
         else:
             moved[name] = moved[name].copy()
-    return Inversion.from_arrays(moved, inversion.generator_hash, _copied_items(inversion))
+    return Inversion.from_arrays(moved, inversion.generator_hash, _copied_items(inversion), inversion.origin)
 
 
 def interpolate(a: Inversion, b: Inversion, steps: int = 9, space: Space = "both", fixed: Fixed = "first") -> Inversion:
@@ -133,7 +133,8 @@ def interpolate(a: Inversion, b: Inversion, steps: int = 9, space: Space = "both
         else:
             result[name] = np.repeat(value, steps, axis=0)
     items = [{"source": f"step {i}", "position": float(t[i])} for i in range(steps)]
-    return Inversion.from_arrays(result, a.generator_hash, items)
+    origin = None if a.origin is None else a.origin.of_results(steps)
+    return Inversion.from_arrays(result, a.generator_hash, items, origin)
 
 
 def average(spec: ModelSpec, constants: dict[str, np.ndarray], generator_hash: str) -> Inversion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from padinv.runtime.images.preparing import (
     FITS,
+    Fit,
     Prepared,
     array_to_image,
     average_pool,
@@ -26,6 +27,7 @@ from padinv.runtime.images.reading import (
 __all__ = [
     "FITS",
     "SUFFIXES",
+    "Fit",
     "Prepared",
     "array_to_image",
     "average_pool",

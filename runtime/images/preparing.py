@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -12,7 +12,8 @@ from PIL import Image
 from padinv.runtime.errors import MismatchError, UsageError
 from padinv.runtime.images.reading import BACKGROUND, read_image, to_rgb
 
-FITS = ("crop", "pad")
+Fit = Literal["crop", "pad"]
+FITS: tuple[str, ...] = get_args(Fit)
 
 
 @dataclass
