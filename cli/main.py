@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -12,6 +13,9 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from padinv.runtime.errors import ExitCode, MissingPackageError, PadInvError, is_out_of_memory
+from padinv.runtime.text import printable
 
 # verb -> (module, help line). The module defines `command`, a function with Typer annotations; it is imported only when
 # its verb is used, so that `padinv --help` stays fast and never imports torch.
@@ -66,8 +70,6 @@ EXTRAS = {
 # Verb -> extra that brings torch together with everything else that the verb needs.
 VERB_EXTRAS = {"export": "export"}
 
-EXIT_INTERRUPTED = 130
-
 
 class LazyCommands(dict[str, Any]):
     """Verb -> command; the keys are known at once, a value is imported when it is taken."""
@@ -113,11 +115,11 @@ class Verbs(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             say("interrupted; everything finished so far is kept")
-            raise SystemExit(EXIT_INTERRUPTED) from None
+            raise SystemExit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
             # The reader went away (`padinv ... | head`): what is left in the buffer has nowhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(EXIT_INTERRUPTED) from None
+            raise SystemExit(ExitCode.INTERRUPTED) from None
         except Exception as error:
             if isinstance(error, (typer.Exit, typer.Abort, *_click_errors())):
                 raise
@@ -131,8 +133,6 @@ def _click_errors() -> Iterator[type[BaseException]]:
 
 def explain(error: BaseException, verb: str | None = None) -> int:
     """Print one sentence for an error of `verb`; return the exit code."""
-    from padinv.runtime.errors import MissingPackageError, PadInvError, is_out_of_memory
-
     if os.environ.get("PADINV_DEBUG") == "1":
         import traceback
 
@@ -158,11 +158,6 @@ def say(text: str) -> None:
     """One line on stderr, led by the program's name."""
     sys.stderr.write(f"padinv: {printable(text)}\n")
     sys.stderr.flush()
-
-
-def printable(text: str) -> str:
-    """`text` without what could steer a terminal or break the line: file names may hold anything."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _terminated(signum: int, frame: Any) -> None:
@@ -197,8 +192,14 @@ def main() -> None:
     """Entry point of the `padinv` script."""
     # Pillow warns about damaged metadata of pictures that it reads all the same: noise to the person at the terminal.
     warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, _terminated)
+    for name in ("SIGTERM", "SIGHUP"):
+        # A signal that the process was started to ignore (nohup) stays ignored.
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
+            signal.signal(getattr(signal, name), _terminated)
+    # A console of another alphabet (cp1252, cp437, C) shows a question mark for what it lacks; the work is not lost.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app(prog_name="padinv")
 
 

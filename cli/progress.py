@@ -1,11 +1,16 @@
-"""The progress bar of long work: on a terminal only, with rate and time left, on standard error."""
+"""The progress of long work, with rate and time left, on standard error: a bar, or a line now and then in a pipe."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+from padinv.runtime.text import printable
+
+LINE_SECONDS = 10.0  # between two lines of progress where standard error is not a terminal
 
 
 class Bar(Protocol):
@@ -21,11 +26,28 @@ class Bar(Protocol):
 
 
 class _Plain:
+    """A line now and then, for pipes and log files."""
+
+    def __init__(self, what: str = "", total: int = 0, unit: str = "images") -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._done = 0
+        self._started = self._said = time.monotonic()
+
     def advance(self, count: int = 1) -> None:
-        pass
+        self._done += count
+        now = time.monotonic()
+        if now - self._said < LINE_SECONDS or not self._done < self._total:
+            return
+        self._said = now
+        rate = self._done / (now - self._started)
+        minutes, seconds = divmod(round((self._total - self._done) / rate), 60)
+        self.say(
+            f"{self._what}: {self._done} of {self._total} {self._unit}, {rate:.1f} per second, "
+            f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
+        )
 
     def describe(self, what: str) -> None:
-        pass
+        self._what = what
 
     def say(self, text: str) -> None:
         from padinv.cli.main import say
@@ -44,16 +66,14 @@ class _Rich:
         self._progress.update(self._task, description=what)  # type: ignore[attr-defined]
 
     def say(self, text: str) -> None:
-        from padinv.cli.main import printable
-
         self._progress.console.print(f"padinv: {printable(text)}", markup=False, highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
 
 
 @contextmanager
 def progress_bar(what: str, total: int, unit: str = "images") -> Iterator[Bar]:
-    """A bar over `total` units; nothing but messages where standard error is no terminal or there is one unit."""
+    """A bar over `total` units on a terminal; elsewhere a line every `LINE_SECONDS`."""
     if total < 2 or not sys.stderr.isatty():
-        yield _Plain()
+        yield _Plain(what, total, unit)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn

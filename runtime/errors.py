@@ -6,17 +6,29 @@ A message says what failed and where, what was not done, and how to mend it.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every verb."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    PARTLY = 3
+    INTERRUPTED = 130
+
 
 class PadInvError(Exception):
     """Base of every error that padinv raises on purpose. Its message is one sentence meant for a person."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
 
 class UsageError(PadInvError):
     """The call itself is wrong: options that exclude each other, a value out of range."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class InputError(PadInvError):
@@ -33,6 +45,10 @@ class BundleError(PadInvError):
 
 class BackendError(PadInvError):
     """The asked backend (onnxruntime, CUDA, TensorRT) is missing or did not come up."""
+
+
+class OutOfMemoryError(BackendError):
+    """A backend ran out of memory; with a smaller batch it may work."""
 
 
 class MismatchError(PadInvError):

@@ -7,16 +7,21 @@ import hashlib
 import io
 import json
 import os
+import re
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from padinv.runtime.errors import InputError, OutputError
 
 TEMPORARY_PREFIX = ".padinv-"
+_TEMPORARY = re.compile(r"\.padinv-(\d+)-\w+\.tmp(\.\w+)?\Z")
+_STARTED = time.time()
+_OLD_SECONDS = 86_400
 _MAX_DIGITS = 40  # of an integer in JSON; more can only be meant to break something
 
 # Read once: asking for the umask means setting it, which is not safe while other threads make files.
@@ -35,10 +40,11 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         OutputError: the folder cannot be created or written.
     """
     target = Path(target)
+    prefix = f"{TEMPORARY_PREFIX}{os.getpid()}-"  # by the number, leftovers of a killed process are known
     suffix = target.suffix if len(target.suffix) <= 16 else ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=f".tmp{suffix}", dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=f".tmp{suffix}", dir=target.parent)
         os.close(handle)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another output folder") from error
@@ -49,10 +55,56 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes private files; results are ordinary ones
         os.replace(temporary, target)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    except Exception as error:
+        if reason := _write_failure(error, target):
+            raise OutputError(f"cannot write {target}: {reason}") from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _write_failure(error: BaseException, target: Path) -> str | None:
+    """Why a file could not be written, whatever the library that wrote it calls that; None for other errors."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if match := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors
+        return os.strerror(int(match[1]))
+    if "PytorchStreamWriter failed" in str(error) or "unexpected pos" in str(error):  # torch does not say why
+        with suppress(OSError, AttributeError):
+            if os.statvfs(target.parent).f_bavail == 0:
+                return os.strerror(errno.ENOSPC)
+        return "the file could not be written to its end (is the disk full?)"
+    return None
+
+
+def sweep(folder: Path | str) -> None:
+    """Remove the temporary files that killed processes left below a folder."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if (match := _TEMPORARY.match(name)) and _is_leftover(Path(parent, name), int(match[1])):
+                with suppress(OSError):
+                    os.unlink(Path(parent, name))
+
+
+def _is_leftover(path: Path, process: int) -> bool:
+    try:
+        age = time.time() - path.stat().st_mtime
+    except OSError:
+        return False
+    if age > _OLD_SECONDS:
+        return True
+    if process == os.getpid():  # in containers, numbers come again: ours are younger than this process
+        return age > time.time() - _STARTED + 1
+    if os.name == "nt":  # there, asking for a process would end it
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def open_regular(path: Path | str) -> io.BufferedReader:

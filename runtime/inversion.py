@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from padinv.runtime.errors import InputError, MismatchError, OutputError, UsageError
-from padinv.runtime.files import atomic_path, open_regular, parse_json
+from padinv.runtime.files import open_regular, parse_json, write_bytes
 from padinv.runtime.foreign_files import HEAD_BYTES, foreign_file
-from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, all_finite
+from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, all_finite, safetensors_bytes
 from padinv.runtime.spec import MAX_RESOLUTION, ring_length
 
 if TYPE_CHECKING:
@@ -237,27 +237,34 @@ class Inversion:
         Raises:
             UsageError: another `dtype`. OutputError: not writable, or values that are not finite in `dtype`.
         """
+        try:
+            data = self.to_bytes(dtype)
+        except OutputError as error:
+            raise OutputError(f"cannot write {path}: {error}") from error
+        write_bytes(path, data)
+
+    def to_bytes(self, dtype: str = "float16", metadata: Mapping[str, str] | None = None) -> bytes:
+        """What `save` writes, always the same for the same inversion; with more metadata if given.
+
+        Raises:
+            UsageError: another `dtype`. OutputError: values that are not finite in `dtype`.
+        """
         if dtype not in _DTYPES:
             raise UsageError(f"dtype must be float16 or float32, not {dtype!r}")
-        from safetensors.numpy import save_file
-
         arrays = {}
         for name, array in self.arrays().items():
             with np.errstate(over="ignore"):
                 stored = np.ascontiguousarray(array, dtype=_DTYPES[dtype])
             if not np.isfinite(stored).all():
                 mend = "; save with dtype='float32'" if np.isfinite(array).all() else ""
-                raise OutputError(f"cannot write {path}: {name} holds values that are not finite in {dtype}{mend}")
+                raise OutputError(f"{name} holds values that are not finite in {dtype}{mend}")
             arrays[name] = stored
         try:
             items = json.dumps(self.items, ensure_ascii=True, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise OutputError(
-                f"cannot write {path}: its items hold a value that JSON does not know: {error}"
-            ) from error
-        metadata = {"format": FORMAT, "generator_hash": self.generator_hash, "items": items}
-        with atomic_path(path) as temporary:
-            save_file(arrays, temporary, metadata=metadata)
+            raise OutputError(f"its items hold a value that JSON does not know: {error}") from error
+        own = {"format": FORMAT, "generator_hash": self.generator_hash, "items": items}
+        return safetensors_bytes(arrays, {**(metadata or {}), **own})
 
     @classmethod
     def load(cls, path: Path | str) -> Inversion:

@@ -11,12 +11,46 @@ from pathlib import Path
 from typing import BinaryIO
 
 LOCK_NAME = ".lock"
+QUIET_LOCK_NAME = ".padinv-lock"
 _HELD = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK})
 log = logging.getLogger("padinv")
 
 
 class FolderInUseError(Exception):
     """Another process holds the lock."""
+
+
+@contextmanager
+def quiet_folder_lock(folder: Path | str) -> Iterator[bool]:
+    """Like `folder_lock`, but it locks the folder itself, so that no lock file stays among somebody's results.
+
+    Where a folder cannot be locked (Windows, NFS), it falls back to a lock file.
+
+    Raises:
+        FolderInUseError: another process holds it, or took the folder away while this one asked.
+        OSError: the folder or lock file cannot be opened.
+    """
+    if os.name == "nt":  # pragma: no cover
+        with folder_lock(folder, QUIET_LOCK_NAME) as locked:
+            yield locked
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _HELD - {errno.EACCES}:
+                raise FolderInUseError(str(folder)) from error
+            with folder_lock(folder, QUIET_LOCK_NAME) as locked:
+                yield locked
+            return
+        if not os.path.exists(folder) or not os.path.samestat(os.fstat(handle), os.stat(folder)):
+            raise FolderInUseError(str(folder))  # an empty folder, which the run that made it removed just now
+        yield True
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +14,9 @@ from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
 
 if TYPE_CHECKING:
-    from padinv.cli.progress import Bar
-    from padinv.runtime.alignment.aligner import Aligner
+    from padinv.runtime.batch.engine import Outcome
     from padinv.runtime.batch.invert_files import Options
-    from padinv.runtime.batch.results_log import Journal
+    from padinv.runtime.batch.results_log import ResultsLog
     from padinv.runtime.model import Model
 
 DEFAULT_OUT = Path("padinv-out")
@@ -76,22 +71,6 @@ def command(
     )
 
 
-@dataclass
-class Tally:
-    """What came of a run."""
-
-    done: list[dict[str, Any]] = field(default_factory=list)
-    kept: list[dict[str, Any]] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    pixels: dict[str, Any] = field(default_factory=dict)  # name -> input, for the pictures the report shows
-
-    @property
-    def exit_code(self) -> int:
-        if not self.done and not self.kept:
-            return 1
-        return 3 if self.skipped else 0
-
-
 def run(
     paths: Sequence[str],
     out: Path,
@@ -103,31 +82,29 @@ def run(
     align: tuple[str, Path | None, int] = ("never", None, 1),
 ) -> int:
     """Gather, invert, report; the exit code. `align` is the mode, a file of landmarks, and which face."""
-    from padinv.cli.main import say
+    from padinv.cli import output
     from padinv.runtime.alignment.aligner import Aligner
     from padinv.runtime.alignment.landmarks_csv import read_landmarks
     from padinv.runtime.batch.find_inputs import gather
-    from padinv.runtime.batch.results_log import Journal
+    from padinv.runtime.batch.invert_files import VERB, invert_files
+    from padinv.runtime.batch.results_log import ResultsLog, check_out
     from padinv.runtime.errors import InputError, UsageError
     from padinv.runtime.model import Model
+    from padinv.runtime.reports.inversion_report import LIMIT, REPORT
 
+    output.check_paths([*paths, out])
     if any(_same(path, out) for path in paths):
         raise UsageError(
             f"--out {out} is the folder to read from; nothing was done; choose another one for the results"
         )
     gathered = gather(paths, out)
-    tally = Tally(skipped=[(path, f"{path} {why}, so it was skipped") for path, why in gathered.problems])
+    problems = [(path, f"{path} {why}, so it was skipped") for path, why in gathered.problems]
     if not gathered.files:
-        for _, sentence in tally.skipped:
-            say(sentence)
         where = ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
-        raise InputError(
-            f"no pictures found in {where}; PNG, JPEG, WebP, BMP and TIFF files are taken; nothing was done"
-        )
-    if out.exists() and not out.is_dir():  # said before a model is loaded for nothing
-        from padinv.runtime.errors import OutputError
-
-        raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out; nothing was done")
+        missing = f"no pictures found in {where}; PNG, JPEG, WebP, BMP and TIFF files are taken"
+        reasons = "; ".join(f"{path} {why}" for path, why in gathered.problems)
+        raise InputError(f"{reasons or missing}; nothing was done")
+    check_out(out)  # said before a model is loaded for nothing
     mode, landmarks, face = align
     given = None if landmarks is None else read_landmarks(landmarks)
     model = Model.load(bundle, *backend)
@@ -135,16 +112,33 @@ def run(
     for graph in ("encoder", "generator"):  # a bundle that does not load must leave no folder behind
         model.session(graph)
     started = time.perf_counter()
-    journal = Journal(out)
-    try:
-        _invert(model, gathered.files, journal, options, tally, aligner, shown=with_report)
-    finally:
-        journal.close()
-        if with_report and journal.records and (tally.done or not (out / "report.html").exists()):
-            _report(model, journal, tally, options)
-    seconds = time.perf_counter() - started
-    _print(model, tally, out, seconds, with_report, as_json)
-    return tally.exit_code
+    made: dict[str, str] = {}
+    outcome = output.new_outcome(problems)
+    with ResultsLog(out) as log:
+        events = invert_files(model, gathered.files, log, options, aligner)
+        try:
+            output.follow(events, outcome, "inverting", len(gathered.files), notes=model.notes, show=LIMIT)
+        finally:  # also when interrupted
+            page, records = out / REPORT, log.of_verb(VERB)
+            if with_report and records and (outcome.done or not page.exists()):
+                _report(model, log, records, outcome, options, made)
+            elif with_report and page.exists():
+                made["report"] = str(page)
+    everything = outcome.records
+    means = {key: _mean(everything, key) for key in ("mse", "psnr", "ssim")}
+    return output.sum_up(
+        outcome,
+        out,
+        time.perf_counter() - started,
+        "inverted",
+        as_json=as_json,
+        made=made,
+        lines=[_figures(means)],
+        **means,
+        backend=model.session("encoder").backend,
+        model=model.bundle.name,
+        log=str(out / "results.jsonl") if everything else None,
+    )
 
 
 def _same(path: str, out: Path) -> bool:
@@ -154,105 +148,42 @@ def _same(path: str, out: Path) -> bool:
         return False
 
 
-def _invert(
+def _report(
     model: Model,
-    files: Sequence[Any],
-    journal: Journal,
+    log: ResultsLog,
+    records: Sequence[Mapping[str, Any]],
+    outcome: Outcome,
     options: Options,
-    tally: Tally,
-    aligner: Aligner,
-    shown: bool,
+    made: dict[str, str],
 ) -> None:
-    from padinv.cli.progress import progress_bar
-    from padinv.runtime.batch.invert_files import Done, Kept, invert_files
-    from padinv.runtime.reports.inversion_report import LIMIT
-
-    with progress_bar("inverting", len(files)) as bar:
-        for note in model.notes:
-            bar.say(note)
-        for _, sentence in tally.skipped:
-            bar.say(sentence)
-        with contextlib.closing(invert_files(model, files, journal, options, aligner)) as events:
-            for event in events:
-                if isinstance(event, Done):
-                    tally.done.append(event.record)
-                    if event.note:
-                        bar.say(event.note)
-                    if shown and len(tally.pixels) < LIMIT:
-                        tally.pixels[event.record["name"]] = event.pixels
-                elif isinstance(event, Kept):
-                    tally.kept.append(event.record)
-                else:
-                    _skip(tally, event.path, event.reason, bar)
-                bar.advance()
-
-
-def _skip(tally: Tally, path: str, reason: str, bar: Bar) -> None:
-    tally.skipped.append((path, reason))
-    bar.say(reason)
-
-
-def _report(model: Model, journal: Journal, tally: Tally, options: Options) -> None:
-    from padinv.cli.main import say
-    from padinv.runtime.reports.html import write_page
+    from padinv.cli import output
     from padinv.runtime.reports.inversion_report import REPORT, read_original, read_result, report_html
 
     size = model.spec.image_size
+    pixels = {done.record["name"]: done.product.shown for done in outcome.done}
 
     def original(record: Any) -> Any:
-        pixels = tally.pixels.get(record["name"])
-        return read_original(record, size) if pixels is None else pixels
+        known = pixels.get(record["name"])
+        return read_original(record, size) if known is None else known
 
     facts = {
         "Model": f"{model.bundle.name} ({model.generator_hash[:12]})",
         "Backend": f"{model.session('encoder').backend}, {model.precision}",
     }
-    text = report_html(
-        list(journal.records.values()), original, lambda r: read_result(r, journal.out), facts, tally.skipped
-    )
-    if not write_page(journal.out / REPORT, text, options.overwrite):
-        say(f"{journal.out / REPORT} exists and is not padinv's, so no report was written; --overwrite replaces it")
+    skipped = [(one.path, one.reason) for one in outcome.skipped]
+    text = report_html(records, original, lambda record: read_result(record, log.out), facts, skipped)
+    output.write_report(outcome, log.out / REPORT, text, options.overwrite, made)
 
 
-def _mean(records: Sequence[dict[str, Any]], key: str) -> float | None:
+def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float | None:
     values = [record[key] for record in records if isinstance(record.get(key), (int, float))]
     return sum(values) / len(values) if values else None
 
 
-def _print(model: Model, tally: Tally, out: Path, seconds: float, with_report: bool, as_json: bool) -> None:
-    everything = tally.done + tally.kept
-    means = {key: _mean(everything, key) for key in ("mse", "psnr", "ssim")}
-    page = out / "report.html"
-    if as_json:
-        summary = {
-            "done": len(tally.done),
-            "kept": len(tally.kept),
-            "skipped": [{"path": path, "reason": reason} for path, reason in tally.skipped],
-            **means,
-            "seconds": round(seconds, 3),
-            "backend": model.session("encoder").backend,
-            "model": model.bundle.name,
-            "out": str(out),
-            "results": str(out / "results.jsonl") if everything else None,
-            "report": str(page) if with_report and page.exists() else None,
-        }
-        typer.echo(json.dumps(summary))
-        return
-    if not everything:
-        sys.stderr.write("padinv: error: every input was skipped, so nothing was written\n")
-        return
-    parts = [f"{len(tally.done)} inverted"]
-    if tally.done and seconds > 0:
-        parts[0] += f" in {seconds:.1f} s on {model.session('encoder').backend}"
-    if tally.kept:
-        parts.append(f"{len(tally.kept)} already done")
-    if tally.skipped:
-        parts.append(f"{len(tally.skipped)} skipped")
-    typer.echo("; ".join(parts))
+def _figures(means: Mapping[str, float | None]) -> str:
     shown = [
         f"{label} {means[key]:.{digits}f}"
         for key, label, digits in (("mse", "MSE", 4), ("psnr", "PSNR", 2), ("ssim", "SSIM", 3))
         if means[key] is not None
     ]
-    typer.echo(f"mean {', '.join(shown)}" if shown else "no figures")
-    typer.echo(f"results: {out}" + (f"   open {page}" if with_report and page.exists() else ""))
+    return f"mean {', '.join(shown)}" if shown else "no figures"

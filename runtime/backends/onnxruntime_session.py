@@ -11,9 +11,11 @@ import numpy as np
 
 from padinv.runtime.backends.protocol import Held, HeldOnHost, on_host
 from padinv.runtime.backends.threads import default_threads
-from padinv.runtime.errors import BackendError, BundleError, MismatchError, PadInvError
+from padinv.runtime.errors import BackendError, BundleError, MismatchError, OutOfMemoryError, PadInvError
 from padinv.runtime.onnx_safety import require_safe_graph
 
+# How onnxruntime, its providers and the C++ library say that memory is short.
+_MEMORY = ("Failed to allocate memory", "bad allocation", "bad_alloc", "out of memory", "ALLOC_FAILED")
 _INSTALL = "pip install 'padinv[cpu]' (or 'padinv[gpu]' for CUDA; never both)"
 
 
@@ -167,7 +169,8 @@ class OnnxSession:
         text = brief(error)
         if "nvalid dimensions" in text or "nvalid rank" in text or "INVALID_ARGUMENT" in text:
             return MismatchError(f"{self._path} does not take these shapes: {text}")
-        return BackendError(f"{self._path} failed on {self.backend}: {text}; try a smaller --batch")
+        kind = OutOfMemoryError if any(words in str(error) for words in _MEMORY) else BackendError
+        return kind(f"{self._path} failed on {self.backend}: {text}; try a smaller --batch")
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,48 @@
-"""`results.jsonl`: one line an image, which survives being killed and says what a second run may skip."""
+"""`results.jsonl`: one line per result, for every verb. It says what is done, and which files in a folder are ours."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from padinv.runtime.batch.origin import Origin, read_origin
 from padinv.runtime.errors import OutputError
-from padinv.runtime.files import write_text
+from padinv.runtime.files import parse_json, sweep, write_text
+from padinv.runtime.locks import FolderInUseError, quiet_folder_lock
+
+if TYPE_CHECKING:
+    from padinv.runtime.batch.engine import Task
 
 RESULTS = "results.jsonl"
 RESULTS_MARK = b'{"padinv": '  # how the first line of a results file of ours begins
-
 VERSION = 1
-PENDING = ".padinv-pending"
+_OLD_PENDING = ".padinv-pending"  # a list of earlier versions, which proves nothing
+Record = dict[str, Any]
+_logger = logging.getLogger("padinv")
 
 
-class Journal:
-    """The results of a folder, and which files in it are ours.
+class ResultsLog:
+    """The results of a folder, locked while this object is open.
 
-    A record is a dictionary whose `name` is unique in the folder. Before a batch of outputs is written, their names go
-    to a small pending file, so that a run that was killed between writing and recording is recognised afterwards.
+    A record has a `verb`, a `name` that is unique for the verb, `owner` and `origin` (see `Origin`), and `outputs`:
+    kind -> {'file', 'bytes'}. It is written after its files. A file belongs to a task if the record of an earlier run
+    says so and its size agrees, or if the file itself carries the origin (a run that was killed before recording).
 
     Args:
         out: folder of the results; made when it is missing.
 
     Raises:
-        OutputError: not a folder, not writable, or in use by another run.
+        OutputError: not a folder, not writable, in use by another run, or with a foreign results.jsonl.
+
+    Example:
+        with ResultsLog("out") as log:
+            events = list(run(step, tasks, log))
     """
 
     def __init__(self, out: Path | str) -> None:
@@ -37,52 +50,42 @@ class Journal:
         self.path = self.out / RESULTS
         self.changed = False
         self._made = [folder for folder in (self.out, *self.out.parents) if not folder.exists()]
+        self._stack = ExitStack()
+        check_out(self.out)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise OutputError(f"{self.out} is a file, so no results can go there; give a folder with --out") from error
-        except OSError as error:
-            raise OutputError(
-                f"cannot make the folder {self.out}: {error.strerror or error}; choose another --out"
-            ) from error
-        self.records, damaged = self._read()
-        try:
-            self._pending = open(self.out / PENDING, "a+", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
-        except OSError as error:
-            raise OutputError(
-                f"cannot write into {self.out}: {error.strerror or error}; choose another --out"
-            ) from error
-        try:
-            self._lock()
-            self._pending.seek(0)
-            self._unrecorded = set(self._pending.read().splitlines())
+            self._stack.enter_context(quiet_folder_lock(self.out))
+            # Nothing is read before the lock is held: what another run adds meanwhile would be lost.
+            self.records, damaged = self._read()
+            sweep(self.out)
+            (self.out / _OLD_PENDING).unlink(missing_ok=True)
             if damaged:  # a torn last line would swallow the next record
                 self._rewrite()
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            self._pending.close()
-            raise OutputError(f"cannot write {self.path}: {error.strerror or error}; choose another --out") from error
-        except BaseException:
-            self._pending.close()
-            raise
-
-    def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows: two runs into one folder are then the user's own care
-            return
-        try:
-            fcntl.flock(self._pending, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            self._stack.callback(self._file.close)
+        except FolderInUseError as error:
+            self._stack.close()
             raise OutputError(
                 f"another padinv is writing into {self.out}; wait for it, or choose another --out"
             ) from error
-        except OSError:  # a network file system without locks
-            return
+        except OSError as error:
+            self._stack.close()
+            raise OutputError(
+                f"cannot write into {self.out}: {error.strerror or error}; choose another --out"
+            ) from error
+        except BaseException:
+            self._stack.close()
+            raise
 
-    def _read(self) -> tuple[dict[str, dict[str, Any]], bool]:
+    def __enter__(self) -> ResultsLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _read(self) -> tuple[dict[tuple[str, str], Record], bool]:
         """The records, last one of a name wins; and whether any line is torn, foreign or superseded."""
-        records: dict[str, dict[str, Any]] = {}
+        records: dict[tuple[str, str], Record] = {}
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -93,92 +96,123 @@ class Journal:
             raise OutputError(f"{self.path} exists and is not padinv's, so nothing was written; choose another --out")
         damaged = bool(data) and not data.endswith(b"\n")
         for line in data.splitlines():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
+            record = _record(line)
+            if record is None:
                 damaged = True
-                continue
-            if isinstance(record, dict) and record.get("padinv") == VERSION and isinstance(record.get("name"), str):
-                records[record["name"]] = record
             else:
-                damaged = True
+                records[record["verb"], record["name"]] = record
         return records, damaged
 
-    def ours(self, name: str, source: str, output: str) -> bool:
-        """Whether an existing file `output` is what an earlier run made of this very source."""
-        if output in self._unrecorded:
+    def of_verb(self, verb: str) -> list[Record]:
+        """The records of a verb, by name."""
+        return [record for (other, _), record in sorted(self.records.items()) if other == verb]
+
+    def done(self, task: Task) -> Record | None:
+        """The record of an earlier run that did exactly this, if all its files are in place."""
+        record = self.records.get((task.verb, task.name))
+        if record is None or record.get("origin") != task.origin.result or record.get("lost"):
+            return None
+        outputs = record["outputs"]
+        if not outputs or not set(task.outputs) <= set(outputs):
+            return None
+        return record if all(self._in_place(entry) for entry in outputs.values()) else None
+
+    def foreign(self, task: Task, files: Iterable[str]) -> str | None:
+        """A sentence, if one of `files` is in the way: it exists, and is not an earlier result of this task."""
+        for file in files:
+            if not self.ours(task, file):
+                return (
+                    f"{self.out / file} exists and is not a result that this command made of the same input and "
+                    f"settings, so it was left alone; choose another --out, or replace it with --overwrite"
+                )
+        return None
+
+    def ours(self, task: Task, file: str) -> bool:
+        """Whether a file may be replaced: it does not exist, or is an earlier result of the same owner."""
+        path = self.out / file
+        if not os.path.lexists(path):
             return True
-        record = self.records.get(name)
-        if record is None or record.get("source") != source:
-            return False
-        outputs = record.get("outputs")
-        if not isinstance(outputs, dict):
-            return False
+        record = self.records.get((task.verb, task.name))
+        if record is not None and record.get("owner") == task.origin.owner:
+            entries = [entry for entry in record["outputs"].values() if entry.get("file") == file]
+            if any(self._in_place(entry) for entry in entries):
+                return True
+        found = read_origin(path)
+        return found is not None and found.owner == task.origin.owner
+
+    def _in_place(self, entry: Mapping[str, Any]) -> bool:
         try:
-            size = (self.out / output).stat().st_size
+            return os.stat(self.out / entry["file"]).st_size == entry["bytes"]
         except OSError:
             return False
-        return any(
-            isinstance(entry, dict) and entry.get("file") == output and entry.get("bytes") == size
-            for entry in outputs.values()
-        )
 
-    def complete(self, name: str, like: dict[str, Any]) -> bool:
-        """Whether `name` was done before with the same values of all keys in `like`, and its outputs are there."""
-        record = self.records.get(name)
-        if record is None or any(record.get(key) != value for key, value in like.items()):
-            return False
-        outputs = record.get("outputs")
-        if not isinstance(outputs, dict) or not outputs:
-            return False
-        return all(
-            isinstance(entry, dict) and self.ours(name, record.get("source", ""), str(entry.get("file")))
-            for entry in outputs.values()
-        )
+    def add(self, records: Iterable[Record]) -> None:
+        """Append finished records: one line each, in one write.
 
-    def announce(self, outputs: Iterable[str]) -> None:
-        """Note the names of outputs that are about to be written."""
-        names = list(outputs)
-        self._unrecorded.update(names)
-        try:
-            self._pending.write("".join(f"{name}\n" for name in names))
-            self._pending.flush()
-        except OSError as error:
-            raise OutputError(f"cannot write into {self.out}: {error.strerror or error}") from error
-
-    def add(self, records: Iterable[dict[str, Any]]) -> None:
-        """Append finished records: one line each, in one write."""
+        Raises:
+            OutputError: not writable.
+        """
         lines = b""
         for record in records:
             whole = {"padinv": VERSION, **record}
-            self._unrecorded -= {entry["file"] for entry in record["outputs"].values()}
             self.changed = True
-            self.records[whole["name"]] = whole
+            self.records[whole["verb"], whole["name"]] = whole
             lines += json.dumps(whole, allow_nan=False).encode() + b"\n"
         try:
-            os.write(self._file.fileno(), lines)
+            while lines:  # a full disk may take a part
+                lines = lines[os.write(self._file.fileno(), lines) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def _rewrite(self) -> None:
-        write_text(self.path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in self.records.values()))
+        ordered = (self.records[key] for key in sorted(self.records))
+        write_text(self.path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in ordered))
 
     def close(self) -> None:
-        """Leave exactly one line an image, and no trace of the work in progress."""
-        self._file.close()
+        """Leave exactly one line per result, by name, and no trace of work in progress."""
         try:
             if self.changed:
                 self._rewrite()
             elif not self.records:
                 self.path.unlink(missing_ok=True)
-            if not any((self.out / output).exists() for output in self._unrecorded):
-                (self.out / PENDING).unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
-        finally:
-            self._pending.close()
+        except (OutputError, OSError) as error:  # the lines are there, only not in order
+            _logger.warning("%s was not put in order: %s", self.path, error)
         if not self.records:
-            for folder in self._made:  # made for nothing; one that is not empty stays
+            for folder in self._made:  # made for nothing; a folder that is not empty stays
                 with contextlib.suppress(OSError):
                     folder.rmdir()
+        self._stack.close()
+
+
+def check_out(out: Path) -> None:
+    """Refuse an output folder that is a file.
+
+    Raises:
+        OutputError
+    """
+    if os.path.lexists(out) and not out.is_dir():
+        raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out; nothing was done")
+
+
+def _record(line: bytes) -> Record | None:
+    """A line of a results file; None for one that is torn, foreign, or of an earlier version."""
+    try:
+        record = parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or record.get("padinv") != VERSION or not isinstance(record.get("outputs"), dict):
+        return None
+    if not all(isinstance(record.get(key), str) for key in ("verb", "name", "owner", "origin")):
+        return None
+    for entry in record["outputs"].values():
+        if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or type(entry.get("bytes")) is not int:
+            return None
+    return record
+
+
+def new_record(task: Task, outputs: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Any]) -> Record:
+    """What `add` takes."""
+    origin: Origin = task.origin
+    named = {"verb": task.verb, "name": task.name, "owner": origin.owner, "origin": origin.result}
+    return {**named, **extra, "outputs": dict(outputs)}

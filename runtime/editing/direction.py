@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from padinv.runtime.errors import InputError, MismatchError, OutputError
-from padinv.runtime.files import atomic_path, parse_json
+from padinv.runtime.files import parse_json, write_bytes
 from padinv.runtime.inversion import Inversion, read_arrays
-from padinv.runtime.safetensors_file import all_finite
+from padinv.runtime.safetensors_file import all_finite, safetensors_bytes
 
 FORMAT = "padinv-direction-1"
 MAX_INFO = 1 << 16  # characters of the JSON beside the arrays
@@ -88,8 +88,6 @@ class Direction:
         Raises:
             OutputError: not writable, or values that are not finite in `dtype`.
         """
-        from safetensors.numpy import save_file
-
         stored, zeros = {}, {}
         for name, array in self.arrays().items():
             if not array.any():
@@ -103,9 +101,7 @@ class Direction:
         metadata = {"format": FORMAT, "generator_hash": self.generator_hash, "info": info}
         if zeros:
             metadata["zeros"] = json.dumps(zeros)
-        arrays = stored
-        with atomic_path(path) as temporary:
-            save_file(arrays, temporary, metadata=metadata)
+        write_bytes(path, safetensors_bytes(stored, metadata))
 
     @classmethod
     def load(cls, path: Path | str) -> Direction:

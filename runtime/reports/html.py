@@ -13,6 +13,7 @@ import numpy as np
 
 from padinv.runtime.files import open_regular, write_text
 from padinv.runtime.images import array_to_image
+from padinv.runtime.text import printable
 
 _FOLDER = Path(__file__).resolve().parent / "assets"
 _MARK = '<meta name="generator" content="padinv">'
@@ -21,8 +22,7 @@ _LOSSLESS_SIDE = 128  # pictures up to this side are embedded as PNG; larger one
 
 def escape(text: object) -> str:
     """Text for HTML, attributes included. Bytes of a file name that are no UTF-8, and control characters, show as ?."""
-    clean = str(text).encode("utf-8", errors="replace").decode("utf-8")
-    return html.escape("".join(c if c.isprintable() else "?" for c in clean), quote=True)
+    return html.escape(printable(text), quote=True)
 
 
 def data_uri(pixels: np.ndarray) -> str:

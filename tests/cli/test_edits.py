@@ -371,7 +371,7 @@ def test_invert_aligns_keeps_the_transform_and_pastes_back(edit, faces, tmp_path
     photo, pasted = pixels(astronaut()), pixels(out / "astronaut.png.photo.png")
     np.testing.assert_array_equal(pasted[300:], photo[300:])
     assert (pasted[80:160, 190:260] != photo[80:160, 190:260]).any()
-    assert "1 already done" in edit(*call, model=faces).out
+    assert "1 already there" in edit(*call, model=faces).out
     plain = edit(*call, "--align", "never", model=faces)
     assert "1 inverted" in plain.out
     assert Inversion.load(out / "astronaut.png.safetensors").items[0]["transform"] is None

@@ -57,7 +57,7 @@ def test_the_main_job(invert, pictures, tmp_path):
     assert html.count('src="data:image/png;base64,') == 4
     again = invert(pictures, "--out", out)
     assert again.code == 0
-    assert "0 inverted; 2 already done" in again.out
+    assert "0 inverted; 2 already there" in again.out
 
 
 def test_the_report_shows_earlier_pictures_too(invert, pictures, tmp_path, picture):
@@ -75,7 +75,7 @@ def test_json_for_scripts(invert, pictures, tmp_path):
     result = invert(pictures, "--out", tmp_path / "out", "--json")
     assert result.code == 3
     summary = json.loads(result.out)
-    assert summary["done"] == 2
+    assert (summary["schema"], summary["status"], summary["written"]) == (1, "partly", 2)
     assert summary["kept"] == 0
     assert summary["skipped"][0]["path"].endswith("bad.png")
     assert 0 < summary["mse"] < 4
@@ -200,7 +200,7 @@ def test_an_unwritable_output_folder(invert, pictures, tmp_path):
     assert [result.code for result in results] == [1, 1]
     assert "cannot write into" in one_sentence(results[0].err)
     assert "Permission denied; choose another --out" in results[0].err
-    assert "cannot make the folder" in one_sentence(results[1].err)
+    assert "cannot write into" in one_sentence(results[1].err)
     assert tree(locked) == []
 
 
@@ -228,7 +228,7 @@ def test_an_out_that_is_the_input(invert, pictures):
 def test_results_inside_the_input_are_not_read_again(invert, pictures):
     assert invert(pictures, "--out", pictures / "results").code == 0
     again = invert(pictures, "--out", pictures / "results")
-    assert "0 inverted; 2 already done" in again.out
+    assert "0 inverted; 2 already there" in again.out
 
 
 def test_a_bundle_with_one_flipped_byte(invert, pictures, tiny_bundle, tmp_path):

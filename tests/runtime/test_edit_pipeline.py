@@ -14,7 +14,7 @@ from padinv.runtime.batch.edit_files import Job, Task, edit_files
 from padinv.runtime.batch.find_inputs import Found
 from padinv.runtime.batch.invert_files import Options, invert_files
 from padinv.runtime.batch.masks import read_mask
-from padinv.runtime.batch.results_log import Journal
+from padinv.runtime.batch.results_log import ResultsLog
 from padinv.runtime.batch.sources import Reader, find_source, find_sources, photo_path
 from padinv.runtime.errors import InputError, MismatchError
 from padinv.runtime.inversion import Inversion
@@ -55,10 +55,10 @@ def run(reader, sources, out, task, **settings):
 
 
 def inverted(reader, folder, out) -> Path:
-    journal = Journal(out)
+    log = ResultsLog(out)
     found = [Found(folder / "a.png", "a.png"), Found(folder / "sub" / "b.jpg", "sub/b.jpg")]
-    list(invert_files(reader.model, found, journal, Options(dtype="float32")))
-    journal.close()
+    list(invert_files(reader.model, found, log, Options(dtype="float32")))
+    log.close()
     return out
 
 

@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from padinv.runtime import Inversion, Model
+from padinv.runtime.batch.engine import Done, Kept, Skipped
 from padinv.runtime.batch.find_inputs import gather
-from padinv.runtime.batch.invert_files import Done, Kept, Options, Skipped, invert_files
-from padinv.runtime.batch.results_log import PENDING, Journal
+from padinv.runtime.batch.invert_files import Options, invert_files
+from padinv.runtime.batch.results_log import ResultsLog
 from padinv.runtime.errors import OutputError, UsageError
 from padinv.runtime.images import metrics, read_image, read_prepared, to_float
 
@@ -31,11 +36,11 @@ def sources(tmp_path, picture) -> Path:
 
 
 def run(model: Model, sources: Path, out: Path, **options) -> list:
-    journal = Journal(out)
+    log = ResultsLog(out)
     try:
-        return list(invert_files(model, gather([sources], out).files, journal, Options(**options)))
+        return list(invert_files(model, gather([sources], out).files, log, Options(**options)))
     finally:
-        journal.close()
+        log.close()
 
 
 def lines(out: Path) -> list[dict]:
@@ -111,12 +116,15 @@ def test_a_changed_source_or_a_lost_output_is_redone(model, sources, tmp_path, p
     assert sorted(e.record["name"] for e in events if isinstance(e, Done)) == ["0.png", "1.png"]
 
 
-def test_another_model_redoes_everything(model, sources, tmp_path):
+def test_results_of_another_model_are_kept_unless_allowed(model, sources, tmp_path):
     from tiny_bundle import write_tiny_bundle
 
     run(model, sources, tmp_path / "out")
     other = Model.load(write_tiny_bundle(tmp_path / "other", seed=1), threads=1)
-    assert kinds(run(other, sources, tmp_path / "out")) == {"Done": 5}
+    before = snapshot(tmp_path / "out")
+    assert kinds(run(other, sources, tmp_path / "out")) == {"Skipped": 5}
+    assert snapshot(tmp_path / "out") == before
+    assert kinds(run(other, sources, tmp_path / "out", overwrite=True)) == {"Done": 5}
 
 
 def test_foreign_files_are_left_alone_unless_allowed(model, sources, tmp_path):
@@ -126,7 +134,7 @@ def test_foreign_files_are_left_alone_unless_allowed(model, sources, tmp_path):
     events = run(model, sources, out)
     assert kinds(events) == {"Done": 4, "Skipped": 1}
     (skipped,) = [e for e in events if isinstance(e, Skipped)]
-    assert "0.png.png exists and was not made from" in skipped.reason
+    assert "0.png.png exists and is not a result that this command made of the same input" in skipped.reason
     assert "--overwrite" in skipped.reason
     assert (out / "0.png.png").read_text() == "mine"
     assert kinds(run(model, sources, out, overwrite=True)) == {"Done": 5}
@@ -169,18 +177,18 @@ def test_a_folder_with_the_name_of_a_result_is_no_collision(model, sources, tmp_
 
 def test_stopping_half_way_keeps_what_is_finished(model, sources, tmp_path):
     out = tmp_path / "out"
-    journal = Journal(out)
-    events = invert_files(model, gather([sources], out).files, journal, Options(batch_size=2))
+    log = ResultsLog(out)
+    events = invert_files(model, gather([sources], out).files, log, Options(batch_size=2))
     next(events)
     events.close()
-    journal.close()
+    log.close()
     assert len(lines(out)) == 2
     assert not list(out.rglob(".padinv-*"))
     assert kinds(run(model, sources, out)) == {"Done": 3, "Kept": 2}
 
 
 def test_an_interruption_while_writing_records_what_was_written(model, sources, tmp_path, monkeypatch):
-    import padinv.runtime.batch.invert_files as pipeline
+    import padinv.runtime.batch.engine as pipeline
 
     real, count = pipeline.wait, [0]
 
@@ -200,16 +208,68 @@ def test_an_interruption_while_writing_records_what_was_written(model, sources, 
 
 
 def test_a_killed_run_is_picked_up(model, sources, tmp_path):
-    """Written but not recorded, a torn last line, the pending file still there: what SIGKILL leaves."""
+    """Written but not recorded, a torn last line, a temporary file: what SIGKILL leaves."""
     out = tmp_path / "out"
     run(model, sources, out)
     whole = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
-    lost = json.loads(whole[-1])["outputs"]
+    leftover = out / f".padinv-{dead_process()}-abc.tmp.png"
+    leftover.write_bytes(b"half")
     (out / "results.jsonl").write_bytes(b"".join(whole[:-1]) + whole[-1][:40])
-    (out / PENDING).write_text("".join(f"{entry['file']}\n" for entry in lost.values()))
     assert kinds(run(model, sources, out)) == {"Done": 1, "Kept": 4}
     assert len(lines(out)) == 5
-    assert not (out / PENDING).exists()
+    assert not leftover.exists()
+
+
+def dead_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+def test_an_announcement_of_an_earlier_run_proves_nothing(model, sources, tmp_path):
+    """A list of names that a killed run left must not give away somebody's files."""
+    out = tmp_path / "out"
+    out.mkdir()
+    names = [f"{i}.png.{suffix}" for i in range(4) for suffix in ("png", "safetensors")]
+    (out / ".padinv-pending").write_text("".join(f"{name}\n" for name in names))
+    for name in names:
+        (out / name).write_text("mine")
+    assert kinds(run(model, sources, out)) == {"Done": 1, "Skipped": 4}
+    assert {(out / name).read_text() for name in names} == {"mine"}
+
+
+def test_killed_results_of_another_folder_are_not_taken_over(model, sources, tmp_path, picture):
+    out = tmp_path / "out"
+    run(model, sources, out)
+    (out / "results.jsonl").unlink()  # killed before the first record
+    before = snapshot(out)
+    (tmp_path / "in2").mkdir()
+    picture(30, 30, seed=5).save(tmp_path / "in2" / "0.png")
+    assert kinds(run(model, tmp_path / "in2", out)) == {"Skipped": 1}
+    assert snapshot(out) == before
+    assert kinds(run(model, sources, out)) == {"Done": 5}
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+def test_a_killed_result_that_was_changed_by_hand_is_left_alone(model, sources, tmp_path, format):
+    out = tmp_path / "out"
+    run(model, sources, out, format=format)
+    (out / "results.jsonl").unlink()
+    path = out / f"0.png.{format}"
+    with Image.open(path) as image:
+        note, exif = image.info.get("padinv"), image.getexif().tobytes()
+        retouched = image.convert("L").convert("RGB")
+    info = PngInfo()
+    info.add_text("padinv", str(note))
+    retouched.save(path, **({"pnginfo": info} if format == "png" else {"exif": exif}))  # an editor that keeps texts
+    assert kinds(run(model, sources, out, format=format)) == {"Done": 4, "Skipped": 1}
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_deleted_and_emptied_results_do_not_count_as_done(model, sources, tmp_path, damage):
+    out = tmp_path / "out"
+    run(model, sources, out)
+    damage(out / "0.png.safetensors")
+    assert kinds(run(model, sources, out))["Kept"] == 4
 
 
 def test_a_foreign_results_file_stops_everything(model, sources, tmp_path):
@@ -222,15 +282,15 @@ def test_a_foreign_results_file_stops_everything(model, sources, tmp_path):
 
 
 def test_two_runs_do_not_write_into_one_folder(tmp_path):
-    first = Journal(tmp_path / "out")
+    first = ResultsLog(tmp_path / "out")
     with pytest.raises(OutputError, match="another padinv is writing into"):
-        Journal(tmp_path / "out")
+        ResultsLog(tmp_path / "out")
     first.close()
-    Journal(tmp_path / "out").close()
+    ResultsLog(tmp_path / "out").close()
 
 
 def test_a_journal_without_results_leaves_no_folder(tmp_path):
-    Journal(tmp_path / "new" / "deep").close()
+    ResultsLog(tmp_path / "new" / "deep").close()
     assert list(tmp_path.iterdir()) == []
 
 
