@@ -38,6 +38,8 @@ def command(
         bool,
         typer.Option("--style-mixing", help="Also write the paper's comparison: B with the later latents of A (pSp)."),
     ] = False,
+    region: edit.RegionOption = None,
+    resolutions: edit.ResolutionsOption = None,
     paste_back: edit.PasteBackOption = False,
     feather: edit.FeatherOption = 0.12,
     align: edit.AlignOption = edit.Align.auto,
@@ -57,11 +59,13 @@ def command(
     """Blend faces: the latents of A with the padding of B (section 4.3 of the paper).
 
     One of A and B may be many: each of them is blended with the other. The result is called A--B.png; with --paste-back
-    A--B.photo.png is it in the photograph of B.
+    A--B.photo.png is it in the photograph of B. With --region or --resolutions the padding of B is used only there, and
+    that of A elsewhere.
     """
     from padinv.cli.edit_common import Setup, check_out, lay_out, model_facts, run_jobs, sum_up
     from padinv.cli.main import say
     from padinv.runtime.batch.edit_files import Task
+    from padinv.runtime.batch.masks import read_region
     from padinv.runtime.batch.sources import find_sources
     from padinv.runtime.editing import blend, parse_layers
     from padinv.runtime.editing import style_mixing as mix
@@ -88,10 +92,14 @@ def command(
     one = reader.encode([fixed])
     if fixed.note:
         say(fixed.note)
+    # A mask of a photograph's size belongs to B, whose frame a blend keeps.
+    frame = fixed if many is left else reader.read(right[0]) if len(right) == 1 and region is not None else None
+    limited = read_region(region, resolutions, reader.model.spec, frame)
 
     def algebra(batch_of_many: Inversion) -> Mapping[str, Inversion]:
         pair = (batch_of_many, one) if many is left else (one, batch_of_many)
-        made = {"": blend(*pair, strength, chosen)}
+        blended = blend(*pair, strength, chosen)
+        made = {"": blended if limited is None else limited.limit(pair[0], blended)}
         return {**made, MIXED: mix(*pair)} if style_mixing else made
 
     task = Task(
@@ -102,6 +110,7 @@ def command(
             "strength": strength,
             "side": "A" if many is left else "B",
             "with": fixed.source.identity(),
+            **({} if limited is None else {"region": limited.fingerprint()}),
         },
         ("", MIXED) if style_mixing else ("",),
         save_inversions,

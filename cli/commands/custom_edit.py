@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.sources import Loaded, Reader
     from padinv.runtime.editing import Direction
     from padinv.runtime.editing.auto_space import Evidence
+    from padinv.runtime.inversion import Inversion
 
 DEFAULT_OUT = Path("padinv-out/custom-edit")
 
@@ -50,6 +51,8 @@ def command(
         Path | None,
         typer.Option("--mask", metavar="PICTURE", help="White where auto compares: as A's picture, or a square face."),
     ] = None,
+    region: edit.RegionOption = None,
+    resolutions: edit.ResolutionsOption = None,
     model: opt.ModelOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = DEFAULT_OUT,
     paste_back: edit.PasteBackOption = False,
@@ -77,6 +80,7 @@ def command(
     import padinv.cli.edit_common as common
     from padinv.cli.main import say
     from padinv.runtime.batch.edit_files import Job, Task
+    from padinv.runtime.batch.masks import read_region
     from padinv.runtime.batch.sources import find_sources
     from padinv.runtime.editing import apply
     from padinv.runtime.errors import InputError, UsageError
@@ -108,9 +112,22 @@ def command(
         change.direction.save(save)
         if not as_json:
             typer.echo(f"direction: {save}")
+    like = reader.read(sources[0]) if region is not None and len(sources) == 1 else None
+    limited = read_region(region, resolutions, reader.model.spec, like)
+
+    def algebra(targets: Inversion) -> dict[str, Inversion]:
+        edited = apply(targets, change.direction, change.space, strength)  # type: ignore[arg-type]
+        return {"": edited if limited is None else limited.limit(targets, edited)}
+
     task = Task(
-        lambda batch_of_targets: {"": apply(batch_of_targets, change.direction, change.space, strength)},  # type: ignore[arg-type]
-        {"verb": "custom-edit", "direction": change.fingerprint(), "space": change.space, "strength": strength},
+        algebra,
+        {
+            "verb": "custom-edit",
+            "direction": change.fingerprint(),
+            "space": change.space,
+            "strength": strength,
+            **({} if limited is None else {"region": limited.fingerprint()}),
+        },
         save_inversions=save_inversions,
         paste=paste_back,
         feather=feather,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from padinv.runtime.batch.sources import Loaded, Reader, Source
+    from padinv.runtime.editing.region import Region
 
 DEFAULT_OUT = Path("padinv-out/interpolate")
 
@@ -49,6 +50,8 @@ def command(
         typer.Option("--fixed", help="Which end supplies the space that does not move (default: first; with "
                      "--from-average that is the average image)."),
     ] = None,
+    region: edit.RegionOption = None,
+    resolutions: edit.ResolutionsOption = None,
     milliseconds: Annotated[
         int, typer.Option("--milliseconds", min=10, max=10_000, help="Time of a step in the animation.")
     ] = 120,
@@ -75,6 +78,7 @@ def command(
     changes (Fig. 6 and 7 of the paper).
     """
     import padinv.cli.edit_common as common
+    from padinv.runtime.batch.masks import read_region
     from padinv.runtime.batch.sources import find_source, find_sources
     from padinv.runtime.errors import InputError, UsageError
 
@@ -94,7 +98,9 @@ def command(
     moving = space or (edit.Space.padding if from_average else edit.Space.both)
     still = (fixed or Fixed.first).value
     settings = {"steps": steps, "space": moving.value, "fixed": still, "milliseconds": milliseconds}
-    lines = _Lines(reader, out, settings, frames, save_inversions, batch, overwrite)
+    like = reader.read(sources[-1]) if region is not None and len(sources) <= 2 and not from_average else None
+    limited = read_region(region, resolutions, reader.model.spec, like)
+    lines = _Lines(reader, out, settings, frames, save_inversions, batch, overwrite, limited)
     started = time.perf_counter()
     lines.run([(None, source) for source in sources] if from_average else [(sources[0], sources[1])], problems)
     made = lines.lay_out(sheet, report)
@@ -106,9 +112,9 @@ class _Lines:
 
     def __init__(
         self, reader: Reader, out: Path, settings: dict[str, Any], frames: bool, inversions: bool, batch: int,
-        overwrite: bool,
+        overwrite: bool, region: Region | None = None,
     ) -> None:  # fmt: skip
-        self.reader, self.out, self.settings = reader, out, settings
+        self.reader, self.out, self.settings, self.region = reader, out, settings, region
         self.frames, self.inversions, self.batch, self.overwrite = frames, inversions, batch, overwrite
         self.done: list[dict[str, Any]] = []
         self.kept: list[dict[str, Any]] = []
@@ -147,6 +153,7 @@ class _Lines:
                 {
                     "verb": "interpolate",
                     **self.settings,
+                    **({} if self.region is None else {"region": self.region.fingerprint()}),
                     "of": [None if a is None else a.identity(), b.identity()],
                     "align": reader.aligner.conditions,
                     "fit": reader.aligner.fit,
@@ -194,6 +201,8 @@ class _Lines:
         start = average(model.spec, model.constants(), model.generator_hash) if a is None else ends[0]
         settings = self.settings
         line = interpolate(start, ends[-1], settings["steps"], settings["space"], settings["fixed"])
+        if self.region is not None:
+            line = self.region.limit(start if settings["fixed"] == "first" else ends[-1], line)
         pictures = model.generate(line, self.batch)
         if self.inversions:
             line.save(files["inversion"])

@@ -14,6 +14,7 @@ from padinv.runtime import editing
 from padinv.runtime.alignment.similarity import inverted, map_points
 from padinv.runtime.alignment.templates import FACES
 from padinv.runtime.editing import Direction
+from padinv.runtime.editing.region import named_mask, region_of_mask
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
 
@@ -269,6 +270,29 @@ def test_interpolate_from_the_average_image(edit, pictures, tmp_path, tiny_bundl
     bad = edit("interpolate", pictures / "a.png", pictures / "bad.png", "--out", tmp_path / "o3")
     assert bad.code == 1
     assert "bad.png is not a PNG" in bad.err
+
+
+def test_a_region_limits_which_padding_moves(edit, pictures, tmp_path, tiny_bundle):
+    """blend takes the padding of B only there; custom-edit and interpolate move it only there."""
+    model = Model.load(tiny_bundle, "cpu", 1)
+    a, b = (model.invert([Image.open(pictures / name)]) for name in ("a.png", "b.jpg"))
+    region = region_of_mask(named_mask("top"), model.spec, [4, 8])
+    only = ("--region", "top", "--resolutions", "4,8", "--no-sheet")
+    both = (pictures / "a.png", pictures / "b.jpg")
+    assert edit("blend", *both, *only, "--out", tmp_path / "o1").code == 0
+    expected = model.generate(region.limit(a, editing.blend(a, b)))[0]
+    np.testing.assert_array_equal(pixels(tmp_path / "o1" / "a.png--b.jpg.png"), expected)
+    call = ("custom-edit", "--pair", *both, pictures / "a.png", "--space", "padding", "--out", tmp_path / "o2")
+    assert edit(*call, *only).code == 0
+    expected = model.generate(region.limit(a, editing.apply(a, editing.difference(a, b), "padding")))[0]
+    np.testing.assert_array_equal(pixels(tmp_path / "o2" / "a.png.png"), expected)
+    assert "is another result" in edit(*call).err  # without the region it is another edit
+    line = ("interpolate", *both, "--space", "padding", "--steps", 2, "--save-inversions", "--out", tmp_path / "o3")
+    assert edit(*line, *only).code == 0
+    found = Inversion.load(tmp_path / "o3" / "a.png--b.jpg.safetensors")
+    expected = region.limit(a, editing.interpolate(a, b, 2, "padding"))
+    for name, array in expected.arrays().items():
+        np.testing.assert_allclose(found.arrays()[name], array, atol=4e-3)
 
 
 # With faces: a model that names a template, and the two photographs that may be shipped.
