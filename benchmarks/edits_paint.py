@@ -19,6 +19,7 @@ from padinv.runtime.alignment.templates import FACES
 SPATIAL = ("glasses", "bangs", "wide jaw", "narrow jaw")  # what the paper moves through padding
 STYLE = ("lipstick", "brows")  # what it moves through latents
 ATTRIBUTES = SPATIAL + STYLE
+MORE = ("beard",)  # painted as well, for recipes/directions.py; no attribute of the paper's tables
 
 _FINE = 4  # everything is drawn at this multiple and averaged down
 (_RX, _RY), (_LX, _LY), _NOSE, (_MX, _MY), (_NX, _NY) = FACES
@@ -30,7 +31,8 @@ def paint(face: Image.Image, attribute: str) -> Image.Image:
         return _jaw(face, 0.16 if attribute == "wide jaw" else -0.16)
     side = face.width
     layer = Image.new("RGBA", (side * _FINE, side * _FINE))
-    {"glasses": _glasses, "bangs": _bangs, "lipstick": _lipstick, "brows": _brows}[attribute](layer)
+    painters = {"glasses": _glasses, "bangs": _bangs, "lipstick": _lipstick, "brows": _brows, "beard": _beard}
+    painters[attribute](layer)
     if attribute in STYLE:  # make-up has no hard edge
         layer = layer.filter(ImageFilter.GaussianBlur(0.012 * layer.width))
     small = layer.convert("RGBa").reduce(_FINE).convert("RGBA")
@@ -85,6 +87,26 @@ def _brows(layer: Image.Image) -> None:
         draw.arc(_box(layer, x, y + 0.03, 0.135, 0.14), 205, 335, colour, round(0.05 * s))
 
 
+def _beard(layer: Image.Image) -> None:
+    """Short hairs on cheeks, chin and upper lip; the lips stay free."""
+    draw, s = ImageDraw.Draw(layer), layer.width
+    rng = np.random.default_rng(11)
+    middle, mouth = (_MX + _NX) / 2, (_MY + _NY) / 2
+    for _ in range(2600):
+        x, y = rng.uniform(0.16, 0.84), rng.uniform(0.56, 0.99)
+        across, down = (x - middle) / 0.34, (y - 0.60) / 0.39
+        on_face = across**2 + max(down, 0) ** 4 < 1 and y > 0.60 + 0.10 * (1 - across**2) * (abs(across) > 0.62)
+        cheek = y < mouth + 0.05 and 0.33 < abs(across) < 0.72 and y < 0.58 + 0.16 * (1 - abs(across))
+        lips = ((x - middle) / 0.17) ** 2 + ((y - mouth - 0.008) / 0.058) ** 2 < 1
+        if not on_face or cheek or lips:
+            continue
+        shade = int(rng.uniform(-14, 20))
+        length = rng.uniform(0.012, 0.028) * s
+        bend = rng.uniform(-0.4, 0.4) + 0.5 * across
+        colour = (52 + shade, 40 + shade, 32 + shade, 205)
+        draw.line([(x * s, y * s), (x * s + bend * length, y * s + length)], colour, max(1, round(0.008 * s)))
+
+
 def _jaw(face: Image.Image, amount: float) -> Image.Image:
     """Widen (amount above 0) or narrow the lower half of the face by a smooth warp that leaves the border alone."""
     side = face.width
@@ -116,7 +138,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for path in arguments.faces:
         face = Image.open(path).convert("RGB")
-        for attribute in ATTRIBUTES:
+        for attribute in ATTRIBUTES + MORE:
             target = arguments.out / f"{path.stem}-{attribute.replace(' ', '-')}.png"
             paint(face, attribute).save(target)
             print(target)
