@@ -22,6 +22,7 @@ export function svg(tag, props = {}, ...children) {
   return element;
 }
 
+const PAUSE = 400; // milliseconds
 let count = 0;
 export const newId = (prefix) => `${prefix}-${(count += 1)}`;
 
@@ -56,7 +57,22 @@ export function slider({ label, min, max, step, value, neutral = 0, note, onmove
     paint();
     onmove?.(Number(range.value));
   });
-  range.addEventListener("change", () => ondone?.(Number(range.value)));
+  // A slider that is moved by keys changes with every press: a pause, or leaving it, ends the movement.
+  let timer = null;
+  let held = false;
+  const done = () => {
+    if (timer === null) return;
+    clearTimeout(timer);
+    timer = null;
+    ondone?.(Number(range.value));
+  };
+  range.addEventListener("pointerdown", () => { held = true; });
+  range.addEventListener("change", () => {
+    clearTimeout(timer);
+    timer = setTimeout(done, held ? 0 : PAUSE);
+    held = false;
+  });
+  range.addEventListener("blur", done);
   number.addEventListener("change", () => {
     const wanted = Number(number.value);
     set(Number.isFinite(wanted) ? Math.min(Math.max(wanted, min), max) : neutral, true);

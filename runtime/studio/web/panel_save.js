@@ -5,8 +5,8 @@ import { el } from "./dom.js";
 import { on, photo, say } from "./store.js";
 
 const FILES = [
-  ["photo", "Photograph", "The whole photograph with the edited face in its place", "primary"],
-  ["picture", "Square", "The model's picture alone"],
+  ["photo", "Save the photograph", "The whole photograph with the edited face in its place", "primary"],
+  ["picture", "Square picture", "The model's picture alone"],
   ["inversion", "Inversion", "The edited codes, for padinv generate and further edits"],
   ["edit", "Edit", "Everything that was changed, to be put on other photographs with padinv edit"],
 ];

@@ -47,7 +47,6 @@ export function update(described) {
   const at = store.photos.findIndex((one) => one.id === described.id);
   if (at < 0) store.photos.push(described);
   else store.photos[at] = described;
-  if (described.id === store.current) store.draft = copy(described.state);
   emit("photos");
 }
 
@@ -92,7 +91,12 @@ export async function show() {
   if (again) {
     again = false;
     if (store.current) await show();
-  }
+  } else settled();
+}
+
+/** Say on the page which step of the history its picture shows, for people's tools and for tests. */
+function settled() {
+  if (!waiting) document.body.dataset.steps = store.current ? String(photo().history.position) : "";
 }
 
 /** Change the draft and show it. */
@@ -101,26 +105,43 @@ export function draft(change) {
   return show();
 }
 
-/** Make the draft a step of the history. */
-export async function commit(label, change = () => {}) {
+let waiting = 0; // steps that the server has not confirmed
+let line = Promise.resolve();
+
+/** Make the draft a step of the history. Steps are sent one after another; the controls need not wait for them. */
+export function commit(label, change = () => {}) {
   change(store.draft);
-  const described = await attempt(() => api.commit(store.current, store.draft, label));
-  if (described) {
-    update(described);
-    emit("state");
-  } else {
-    store.draft = copy(photo().state);
-    emit("state");
-  }
-  await show();
+  const id = store.current;
+  const state = copy(store.draft);
+  waiting += 1;
+  delete document.body.dataset.steps;
+  emit("state");
+  line = line.then(async () => {
+    const described = await attempt(() => api.commit(id, state, label.slice(0, 80)));
+    waiting -= 1;
+    if (described) update(described);
+    else if (id === store.current && !waiting) adopt(photo().state);
+    if (id === store.current) await show();
+  });
+  return line;
 }
 
-export async function travel(where) {
-  const described = store.current && (await attempt(() => api.travel(store.current, where)));
-  if (!described) return;
-  update(described);
+/** Let the controls show a state that the server holds. */
+function adopt(state) {
+  store.draft = copy(state);
   emit("state");
-  await show();
+}
+
+export function travel(where) {
+  line = line.then(async () => {
+    const id = store.current;
+    const described = id && (await attempt(() => api.travel(id, where)));
+    if (!described) return;
+    update(described);
+    adopt(described.state);
+    await show();
+  });
+  return line;
 }
 
 export async function addPhotos(files) {

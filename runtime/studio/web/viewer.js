@@ -25,7 +25,7 @@ const modes = choice({
   options: [["result", "Result", "The edited picture"], ["compare", "Compare", "Before and after, with a grip (C)"], ["difference", "Difference", "What changed (D)"], ["whole", "In photo", "Pasted back into the photograph (P)"]],
   onchange: (mode) => setMode(mode),
 });
-const before = el("select", { "aria-label": "Compare with" }, el("option", { value: "input" }, "Original"), el("option", { value: "plain" }, "Reconstruction"));
+const before = el("select", { "aria-label": "Compare with", hidden: true }, el("option", { value: "input" }, "Original"), el("option", { value: "plain" }, "Reconstruction"));
 before.addEventListener("change", () => { view.before = before.value; draw(); });
 const flip = el("button", { type: "button", id: "flip", "aria-pressed": "false", title: "Hold to see the picture before the edit (X)" }, "Before");
 const figures = el("dl", { class: "figures" });
@@ -33,9 +33,9 @@ const warning = el("p", { class: "warning hidden" });
 
 export function mount(stage) {
   stage.append(
-    el("div", { class: "views" }, modes, el("div", { class: "with" }, before, flip)),
+    el("div", { class: "views" }, modes),
     el("div", { class: "canvas" }, frame, whole),
-    el("div", { class: "below" }, figures, warning),
+    el("div", { class: "below" }, figures, warning, el("div", { class: "with" }, before, flip)),
   );
   for (const [kind, pressed] of [["pointerdown", true], ["pointerup", false], ["pointerleave", false]]) flip.addEventListener(kind, () => hold(pressed));
   flip.addEventListener("keydown", (event) => [" ", "Enter"].includes(event.key) && (event.preventDefault(), hold(!view.flipped)));
@@ -54,6 +54,7 @@ export function mount(stage) {
 export function setMode(mode) {
   view.mode = mode;
   modes.set(mode);
+  before.hidden = !["compare", "difference"].includes(mode);
   frame.classList.toggle("hidden", mode === "whole");
   whole.classList.toggle("hidden", mode !== "whole");
   if (mode === "whole") loadWhole();
