@@ -5,18 +5,29 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-.PHONY: demo test structure clean
+.PHONY: demo test browser structure clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/padinv demo --out padinv-out/demo
 
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-test browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf build $(VENV)/typed
 	$(PIP) --no-deps --target $(VENV)/typed .
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p padinv
 	$(BIN)/pytest --numprocesses 2
+
+# The studio is tested in a real Chromium. Root on Debian gets one here; elsewhere its tests are skipped, with this line.
+browser:
+	@found() { command -v chromium || command -v chromium-browser || command -v google-chrome; }; \
+	found >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium \
+	    fonts-dejavu-core >/dev/null 2>&1; \
+	fi; \
+	found >/dev/null || \
+	  echo "no Chromium, so the studio's browser tests are skipped; install it with: sudo apt-get install chromium"
 
 # Numbers about the code itself; the result is kept in benchmarks/results/.
 structure: $(VENV)/.installed-test
@@ -34,7 +45,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 # The constraints pin what the tests were seen to pass with; torch first, so that nothing pulls another one in.
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --constraint constraints.txt torch
-	$(PIP) --constraint constraints.txt --editable '.[cpu,train,export,test]'
+	$(PIP) --constraint constraints.txt --editable '.[cpu,train,export,studio,test]'
 	touch $@ $(VENV)/.installed-demo
 
 clean:

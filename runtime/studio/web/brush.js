@@ -92,7 +92,7 @@ function draw() {
   if (!state.active) return;
   context.drawImage(mask, 0, 0);
   context.globalCompositeOperation = "source-in";
-  context.fillStyle = "rgb(38 166 132 / 0.5)";
+  context.fillStyle = "rgb(38 166 132 / 0.38)";
   context.fillRect(0, 0, SIDE, SIDE);
   context.globalCompositeOperation = "source-over";
   if (!state.keyed) return;
