@@ -90,7 +90,7 @@ def pasted(
         raise InputError("this inversion does not say where its square was cut out, so nothing was pasted back")
     (square,) = render(inversion, model)
     pixels, profile = _photograph(photo, item.get("size"))
-    result = array_to_image(paste_back(pixels, np.asarray(square), transform, feather))
+    result = array_to_image(paste_back(pixels, np.asarray(square), transform, feather, profile=profile))
     if profile:
         result.info["icc_profile"] = profile
     return result
@@ -112,7 +112,8 @@ def _photograph(photo: Any, size: Any) -> tuple[np.ndarray, bytes | None]:
             f"the photograph has {image.width} x {image.height} pixels, and the one that was inverted had "
             f"{size[0]} x {size[1]}, so nothing was pasted back"
         )
-    return np.asarray(to_rgb(turn_upright(image)), np.uint8), None
+    rgb = to_rgb(turn_upright(image), keep_profile=True)
+    return np.asarray(rgb, np.uint8), rgb.info.get("icc_profile")
 
 
 def preview(inversion: Inversion) -> bytes | None:

@@ -14,7 +14,7 @@ from padinv.picture_sources.source import PictureSource, printable
 from padinv.runtime.errors import InputError
 from padinv.runtime.files import open_regular
 from padinv.runtime.images import SUFFIXES, prepare, read_image
-from padinv.runtime.images.reading import MAX_FILE_BYTES
+from padinv.runtime.images.limits import MAX_FILE_BYTES
 
 
 class FolderSource(PictureSource):

@@ -17,7 +17,7 @@ import numpy as np
 from padinv.picture_sources.packed_names import PackedNames
 from padinv.picture_sources.source import PictureSource, printable
 from padinv.runtime.errors import InputError, MissingPackageError
-from padinv.runtime.images.reading import MAX_FILE_BYTES
+from padinv.runtime.images.limits import MAX_FILE_BYTES
 
 # What was touched of a database counts as memory of the process until it is closed, so it is opened again so often.
 KEYS_A_MAP = 200_000

@@ -16,7 +16,7 @@ from padinv.picture_sources.rules import in_hidden_place, is_picture_name
 from padinv.picture_sources.source import PictureSource, printable
 from padinv.runtime.errors import InputError
 from padinv.runtime.images import SUFFIXES
-from padinv.runtime.images.reading import MAX_FILE_BYTES
+from padinv.runtime.images.limits import MAX_FILE_BYTES
 
 BLOCK = 512
 _FILE_KINDS = (b"0", b"\0", b"7")

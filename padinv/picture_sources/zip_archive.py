@@ -22,7 +22,7 @@ from padinv.picture_sources.packed_names import PackedNames
 from padinv.picture_sources.rules import in_hidden_place, is_picture_name
 from padinv.picture_sources.source import PictureSource
 from padinv.runtime.errors import InputError
-from padinv.runtime.images.reading import MAX_FILE_BYTES
+from padinv.runtime.images.limits import MAX_FILE_BYTES
 
 MAX_MEMBERS = 10_000_000
 MAX_MEMBER_RATIO = 1_000  # a picture that unpacks to more than this many times its size is an attack

@@ -12,13 +12,19 @@ from padinv.runtime.alignment.crop import mirrored_region, sampled
 from padinv.runtime.alignment.similarity import inverted, map_points, source_side
 from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.images import read_image
+from padinv.runtime.images.colour import to_profile
 
 DEFAULT_FEATHER = 0.12
 _STRIP = 1 << 22  # photograph pixels that are worked on at once
 
 
 def paste_back(
-    photo: np.ndarray, square: np.ndarray, transform: np.ndarray, feather: float = DEFAULT_FEATHER
+    photo: np.ndarray,
+    square: np.ndarray,
+    transform: np.ndarray,
+    feather: float = DEFAULT_FEATHER,
+    *,
+    profile: bytes | None = None,
 ) -> np.ndarray:
     """Put a square picture back where it was cut out of a photograph.
 
@@ -30,6 +36,7 @@ def paste_back(
         square: uint8 RGB [R, R, 3].
         transform: [2, 3], photograph pixels -> fractions of the square, as an `Inversion`'s items keep it.
         feather: width of the seam in fractions of the side, above 0 and up to 0.5.
+        profile: ICC profile of the photograph's pixels, into which the square's sRGB colours are converted; None: sRGB.
 
     Returns:
         uint8 RGB [H, W, 3].
@@ -49,7 +56,7 @@ def paste_back(
     right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, [w, h]).astype(int)
     if left >= right or top >= bottom:
         raise InputError("the alignment kept with this inversion lies outside the photograph, so nothing was pasted")
-    picture, shift = _ready(square, transform)
+    picture, shift = _ready(to_profile(square, profile), transform)
     rows = max(1, _STRIP // (right - left))
     for start in range(top, bottom, rows):
         stop = min(start + rows, bottom)
@@ -95,7 +102,10 @@ def _strip(
 
 
 def read_photo(path: Path | str, size: tuple[int, int] | list[int] | None = None) -> tuple[np.ndarray, bytes | None]:
-    """A photograph to paste into: upright 8-bit RGB [H, W, 3], and its ICC profile where that fits RGB.
+    """A photograph to paste into: upright 8-bit RGB [H, W, 3] in its own colours, and their ICC profile.
+
+    Give the profile to `paste_back` and to the file that is saved. It is None where the pixels are sRGB: the file has
+    no profile, or is grey or CMYK and was converted.
 
     Args:
         size: [w, h] that it had when it was inverted; None: unknown.
@@ -103,19 +113,10 @@ def read_photo(path: Path | str, size: tuple[int, int] | list[int] | None = None
     Raises:
         InputError: unreadable, or of another size than when it was inverted.
     """
-    image, full = read_image(path)
+    image, full = read_image(path, keep_profile=True)
     if size is not None and tuple(size) != full:
         raise InputError(
             f"{path} has {full[0]} x {full[1]} pixels, and the picture that was inverted had {size[0]} x {size[1]}, so "
             "nothing was pasted back"
         )
-    return np.asarray(image, np.uint8), _rgb_profile(Path(path))
-
-
-def _rgb_profile(path: Path) -> bytes | None:
-    try:
-        with Image.open(path) as image:
-            profile = image.info.get("icc_profile")
-            return profile if image.mode in ("RGB", "RGBA", "P", "PA") and isinstance(profile, bytes) else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
+    return np.asarray(image, np.uint8), image.info.get("icc_profile")

@@ -243,4 +243,5 @@ class _Run:
     def _paste(self, path: Path, note: dict[str, Any], into: Loaded, square: np.ndarray) -> None:
         transform = photo_transform(into)
         photo, profile = read_photo(photo_path(into), into.item.get("size"))
-        save_png(path, paste_back(photo, square, transform, self.task.feather), note, profile)
+        pasted = paste_back(photo, square, transform, self.task.feather, profile=profile)
+        save_png(path, pasted, note, profile)

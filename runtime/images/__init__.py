@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from padinv.runtime.images.colour import to_rgb
+from padinv.runtime.images.formats import SUFFIXES, UNREAD_SUFFIXES, sniff
+from padinv.runtime.images.limits import MAX_FILE_BYTES, check_size
 from padinv.runtime.images.preparing import (
     FITS,
     Fit,
@@ -14,23 +17,18 @@ from padinv.runtime.images.preparing import (
     to_float,
     to_uint8,
 )
-from padinv.runtime.images.reading import (
-    SUFFIXES,
-    check_size,
-    read_image,
-    read_image_bytes,
-    sniff,
-    to_rgb,
-    turn_upright,
-)
+from padinv.runtime.images.reading import check_image_bytes, read_image, read_image_bytes, turn_upright
 
 __all__ = [
     "FITS",
+    "MAX_FILE_BYTES",
     "SUFFIXES",
+    "UNREAD_SUFFIXES",
     "Fit",
     "Prepared",
     "array_to_image",
     "average_pool",
+    "check_image_bytes",
     "check_size",
     "prepare",
     "read_image",

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from padinv.runtime.errors import MismatchError, UsageError
-from padinv.runtime.images.reading import BACKGROUND, read_image, to_rgb
+from padinv.runtime.images.colour import BACKGROUND, to_rgb
+from padinv.runtime.images.reading import read_image
 
 Fit = Literal["crop", "pad"]
 FITS: tuple[str, ...] = get_args(Fit)

@@ -176,9 +176,9 @@ class Service:
         pixels = to_uint8(image[None])[0]
         photo = None
         if into is not None:
-            whole, profile = decode_image(into.data, into.name, self.limits)
+            whole = decode_image(into.data, into.name, self.limits)
             pasted = paste((whole, into.name), pixels, into.item, request.feather)
-            photo = encode_png(pasted, profile=profile)
+            photo = encode_png(pasted, profile=whole.info.get("icc_profile"))
         return schemas.Answer(image=encode_png(pixels), inversion=pack_inversion(inversion, request.dtype), photo=photo)
 
     def _edited(self, inversion: Inversion, request: schemas.EditRequest) -> Inversion:

@@ -17,7 +17,7 @@ from padinv.runtime.alignment.aligner import Aligner, item_transform
 from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER, paste_back
 from padinv.runtime.editing import Direction
 from padinv.runtime.errors import InputError, MismatchError, PadInvError
-from padinv.runtime.images import array_to_image, read_image_bytes, sniff
+from padinv.runtime.images import array_to_image, check_image_bytes, read_image_bytes
 from padinv.runtime.images.png_metadata import png_bytes
 from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.model import Model
@@ -52,7 +52,7 @@ def paste(
     """A photograph with an edited square put back in its place, uint8 RGB [H, W, 3].
 
     Args:
-        photo: the decoded picture and its name.
+        photo: the picture, as `decode_image` gives it, and its name.
         square: uint8 RGB [R, R, 3].
         item: of the photograph's inversion.
 
@@ -63,7 +63,8 @@ def paste(
     transform = item_transform(item)
     if transform is None:
         raise InputError(f"{name} does not say where its square was cut out, so nothing was pasted back")
-    return paste_back(np.asarray(image, np.uint8), square, transform, feather)
+    profile = image.info.get("icc_profile")
+    return paste_back(np.asarray(image, np.uint8), square, transform, feather, profile=profile)
 
 
 def safe_name(name: str | None, default: str = "picture") -> str:
@@ -75,44 +76,13 @@ def safe_name(name: str | None, default: str = "picture") -> str:
     return default if shown in ("", ".", "..") else shown
 
 
-def check_pixels(data: bytes, name: str, limits: Limits) -> bytes | None:
-    """Refuse a picture of too many pixels by its file's header, before anything is decoded.
-
-    Returns:
-        the ICC profile of the file where that fits RGB.
-
-    Raises:
-        InputError: too large, or damaged. What is not a picture at all passes: its reader says what it is.
-    """
-    kind = sniff(data[:512])
-    if kind is None:
-        return None
-    try:
-        with Image.open(BytesIO(data), formats=(kind,)) as header:
-            (width, height), mode, profile = header.size, header.mode, header.info.get("icc_profile")
-    except Image.DecompressionBombError as error:  # Pillow's own limit comes before ours for very large ones
-        raise InputError(
-            f"{name} has more than the {limits.pixels // 1_000_000} million pixels that are taken here; "
-            "send a smaller copy"
-        ) from error
-    except Exception as error:  # Pillow raises about a dozen unrelated types for damaged files
-        raise InputError(f"{name} is damaged, so it was not read ({type(error).__name__})") from error
-    if width * height > limits.pixels:
-        raise InputError(
-            f"{name} has {width} x {height} pixels, and at most {limits.pixels // 1_000_000} million are taken "
-            "here; send a smaller copy"
-        )
-    return profile if mode in ("RGB", "RGBA", "P", "PA") and isinstance(profile, bytes) else None
-
-
-def decode_image(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, bytes | None]:
-    """The whole picture in an uploaded file, upright RGB, and its ICC profile where that fits RGB.
+def decode_image(data: bytes, name: str, limits: Limits) -> Image.Image:
+    """The whole picture in an uploaded file, upright RGB in its own colours; `info` holds their ICC profile, if any.
 
     Raises:
         InputError: not a picture, damaged, or too large.
     """
-    profile = check_pixels(data, name, limits)
-    return read_image_bytes(data, name)[0], profile
+    return read_image_bytes(data, name, keep_profile=True, max_pixels=limits.pixels)[0]
 
 
 def read_photograph(
@@ -127,7 +97,7 @@ def read_photograph(
     Raises:
         InputError: not a picture, damaged, too large; see also `Aligner.place`.
     """
-    check_pixels(data, name, limits)
+    check_image_bytes(data, name, max_pixels=limits.pixels)
     with _temporary(data, name) as path:
         prepared, placement = aligner.prepare_file(path, model.spec.image_size, like=like)
     note = None if placement.note is None else placement.note.replace(str(path), name)

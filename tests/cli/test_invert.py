@@ -100,15 +100,18 @@ BAD_FILES = {
     "zero.png": (lambda p: p.touch(), r"zero.png is empty (0 bytes), so it was skipped"),
     "text.png": (
         lambda p: p.write_text("hello"),
-        "text.png is not a PNG, JPEG, WebP, BMP or TIFF picture (it is text)",
+        "text.png is not a PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC image (it is text)",
     ),
     "cut.jpg": (
         lambda p: p.write_bytes(p.with_name("a.jpg").read_bytes()[:400]),
         "cut.jpg is truncated and was skipped",
     ),
-    "bomb.png": (bomb, "bomb.png has more than 120 million pixels, so it was not read"),
-    "float.tif": (lambda p: Image.fromarray(np.ones((4, 4), np.float32)).save(p), "whose range is unknown"),
-    "pipe.png": (lambda p: os.mkfifo(p), "pipe.png is no ordinary file, so it was not read"),
+    "bomb.png": (bomb, "bomb.png has 30000 x 30000 pixels, more than the limit of 120 million, so it was not read"),
+    "float.tif": (
+        lambda p: Image.fromarray(np.ones((4, 4), np.float32)).save(p),
+        "stores floating-point numbers, which is not supported",
+    ),
+    "pipe.png": (lambda p: os.mkfifo(p), "pipe.png cannot be read: it is not a regular file"),
     "link.png": (lambda p: p.symlink_to("nowhere"), "link.png cannot be read: No such file or directory"),
 }
 

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_files import display_p3
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -191,17 +192,17 @@ def test_photographs_are_read_upright_and_must_be_the_same(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif, icc_profile=b"profile")
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif, icc_profile=display_p3())
     photo, profile = read_photo(tmp_path / "a.png", [30, 50])
     np.testing.assert_array_equal(photo, np.rot90(pixels, -1))
-    assert profile == b"profile"
+    assert profile == display_p3()
     with pytest.raises(InputError, match="has 30 x 50 pixels, and the picture that was inverted had 50 x 30"):
         read_photo(tmp_path / "a.png", (50, 30))
     save_png(tmp_path / "b.png", photo, {"edit": 1}, profile)
     with Image.open(tmp_path / "b.png") as saved:
         np.testing.assert_array_equal(np.asarray(saved), photo)
         assert saved.getexif().get(0x0112) is None
-        assert saved.info["icc_profile"] == b"profile"
+        assert saved.info["icc_profile"] == display_p3()
     Image.fromarray(pixels).convert("CMYK").save(tmp_path / "c.jpg", icc_profile=b"cmyk")
     assert read_photo(tmp_path / "c.jpg")[1] is None
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.images import prepare, read_image, read_prepared, sniff, square_box
-from padinv.runtime.images.reading import MAX_PIXELS
+from padinv.runtime.images.limits import MAX_PIXELS
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -127,7 +127,7 @@ def test_cmyk_jpeg_and_tiff(tmp_path):
 
 def test_floating_point_pixels_have_no_range(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="whose range is unknown"):
+    with pytest.raises(InputError, match="stores floating-point numbers, which is not supported"):
         read_image(tmp_path / "a.tif")
 
 
@@ -160,16 +160,16 @@ def test_truncated_files(tmp_path, picture, kind, part):
         (b"hello, I am text\n", "it is text"),
         (b"<!DOCTYPE html><title>Sign in</title>", "it is a web page"),
         (b"<svg xmlns='x'/>", "it is an SVG or XML file"),
-        (b"GIF89a" + bytes(30), "it is a GIF picture"),
+        (b"GIF89a" + bytes(30), "it is a GIF image"),
         (b"%PDF-1.7", "it is a PDF document"),
-        (b"\0\0\0\x18ftypheic", "it is a HEIC, AVIF or video file"),
+        (b"\0\0\0\x18ftypisom", "it is a camera raw or video file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (bytes(range(200)), "it is of an unknown kind"),
     ],
 )
 def test_foreign_files_are_named(tmp_path, data, what):
     (tmp_path / "a.png").write_bytes(data)
-    with pytest.raises(InputError, match=f"a.png is not a PNG, JPEG, WebP, BMP or TIFF picture .*{what}"):
+    with pytest.raises(InputError, match=f"a.png is not a PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC image .*{what}"):
         read_image(tmp_path / "a.png")
 
 
@@ -182,7 +182,7 @@ def test_what_is_no_file(tmp_path):
     with pytest.raises(InputError, match="is a folder"):
         read_image(tmp_path)
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(InputError, match="is no ordinary file"):  # and does not wait for a writer
+    with pytest.raises(InputError, match="is not a regular file"):  # and does not wait for a writer
         read_image(tmp_path / "pipe.png")
 
 
