@@ -17,7 +17,7 @@ from padinv.runtime.editing import Direction, Space, apply, difference, interpol
 from padinv.runtime.editing.auto_space import Faces, weigh
 from padinv.runtime.editing.saved_edit import SavedEdit
 from padinv.runtime.errors import UsageError
-from padinv.runtime.images import array_to_image, to_float, to_uint8
+from padinv.runtime.images import array_to_image, to_float, to_rgb, to_uint8
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
 from padinv.runtime.server.limits import Limits
@@ -41,7 +41,7 @@ class Workbench:
         self._detector = None if model.spec.template is None else FaceDetector.load()
         self._turn = threading.Lock()
         self._faces: Faces | None = None
-        self._decoded: OrderedDict[str, tuple[Image.Image, bytes | None]] = OrderedDict()
+        self._decoded: OrderedDict[str, Image.Image] = OrderedDict()
 
     def warm_up(self) -> None:
         """Run each graph once, so that the first photograph is not slow and a broken model is found at the start.
@@ -61,7 +61,7 @@ class Workbench:
         placing = placing or Placing()
         aligner = self._aligner(placing.face)
         photograph = read_photograph(data, name, self.model, aligner, self.limits)
-        image, _ = decode_image(data, name, self.limits)
+        image = to_rgb(decode_image(data, name, self.limits))
         faces = found_faces(self._aligner(1), image, name)
         if placing.face > max(1, len(faces)):
             raise UsageError(f"{name} shows {len(faces)} faces, so there is no face {placing.face}")
@@ -96,11 +96,11 @@ class Workbench:
 
     def pasted(self, photo: Photo, square: np.ndarray, feather: float = DEFAULT_FEATHER) -> np.ndarray:
         """uint8 RGB [H, W, 3]: the photograph with an edited square put back. Raises as `paste_back`."""
-        return paste((self._whole(photo)[0], photo.name), square, photo.inversion.items[0], feather)
+        return paste((self._whole(photo), photo.name), square, photo.inversion.items[0], feather)
 
     def profile(self, photo: Photo) -> bytes | None:
-        """ICC profile of the photograph."""
-        return self._whole(photo)[1]
+        """ICC profile of the photograph; None: sRGB."""
+        return self._whole(photo).info.get("icc_profile")
 
     def frames(self, start: Photo, end: Photo, way: Interpolation) -> np.ndarray:
         """uint8 RGB [steps, R, R, 3]: the way from one photograph to another."""
@@ -131,7 +131,7 @@ class Workbench:
         Raises:
             InputError: not a picture. UsageError: not square, or black everywhere.
         """
-        image, _ = decode_image(data, "the mask", self.limits)
+        image = decode_image(data, "the mask", self.limits)
         if image.width != image.height:
             raise UsageError(f"the mask must be square, not {image.width} x {image.height}")
         grey = image.convert("L").resize((MASK_SIDE, MASK_SIDE), Image.Resampling.BOX)
@@ -159,8 +159,8 @@ class Workbench:
             )
         return {**evidence.to_dict(), "sentence": evidence.sentence()}
 
-    def _whole(self, photo: Photo) -> tuple[Image.Image, bytes | None]:
-        """The decoded photograph and its ICC profile; the last ones are kept."""
+    def _whole(self, photo: Photo) -> Image.Image:
+        """The decoded photograph in its own colours; the last ones are kept."""
         with self._turn:
             if photo.id not in self._decoded:
                 self._decoded[photo.id] = decode_image(photo.data, photo.name, self.limits)
