@@ -32,4 +32,4 @@ def photo_bytes(
         InputError: the photograph cannot be read, or is another one now.
     """
     photo, profile = read_photo(path, size)
-    return image_bytes(paste_back(photo, square, transform, feather), "png", origin, profile=profile)
+    return image_bytes(paste_back(photo, square, transform, feather, profile=profile), "png", origin, profile=profile)

@@ -310,7 +310,10 @@ def test_the_start_address_sets_a_cookie_that_opens_the_rest(model: Model) -> No
 
 def test_uploads_are_bounded(studio: Studio, picture: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     big = _png(Image.new("RGB", (1001, 1000)))
-    assert "more than the limit of 1 million" in studio.ask("POST", "/photos", 422, files={"photo": ("b.png", big)}).json()["error"]
+    assert (
+        "more than the limit of 1 million"
+        in studio.ask("POST", "/photos", 422, files={"photo": ("b.png", big)}).json()["error"]
+    )
     assert studio.ask("POST", "/photos", 413, files={"photo": ("b.png", bytes(1 << 21))}).json()["error"]
     assert "is not a PNG" in studio.ask("POST", "/photos", 422, files={"photo": ("b.png", b"text")}).json()["error"]
     monkeypatch.setattr(sessions, "MAX_PHOTOS", 2)
