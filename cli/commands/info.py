@@ -11,6 +11,8 @@ import typer
 from padinv.cli import options as opt
 from padinv.cli.main import printable
 
+DEFAULT_DRAWING = Path("padinv-out/padding.png")
+
 
 def command(
     path: Annotated[
@@ -20,9 +22,26 @@ def command(
             "built-in model if left out."
         ),
     ] = None,
+    padding: Annotated[
+        str | None,
+        typer.Option(
+            "--padding", metavar="PICTURE|INVERSION", help="Draw the padding of a picture: its rings as maps."
+        ),
+    ] = None,
+    model: opt.ModelOption = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PNG", help="With --padding: where the drawing goes.")
+    ] = DEFAULT_DRAWING,
+    overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
 ) -> None:
-    """Say what a file or folder of padinv is, and whether it is whole; or what a checkpoint from elsewhere holds."""
+    """Describe a padinv file or folder, or a checkpoint of another project; with --padding, draw the padding space.
+
+    The drawing shows how far each padding position of a picture is from the generator's average image, per resolution.
+    """
+    if padding is not None:
+        _draw_padding(padding, path or model, out, overwrite, as_json)
+        return
     from padinv.runtime.bundle import builtin_bundle
     from padinv.runtime.describe import describe, is_own_file
 
@@ -42,6 +61,28 @@ def command(
 
         damaged = [name for name, entry in facts["files"].items() if entry["state"] != "ok"]
         raise BundleError(f"{', '.join(damaged)} of this bundle changed since it was written; copy or export it again")
+
+
+def _draw_padding(what: str, model: Path | None, out: Path, overwrite: bool, as_json: bool) -> None:
+    """Draw the padding of a picture or inversion file, and print how large it is at each resolution."""
+    from padinv.cli.edit_common import Setup, write_sheet
+    from padinv.runtime.reports.padding_picture import padding_distance, padding_picture
+
+    reader = Setup(model, "cpu").reader()
+    loaded = reader.load(what)
+    assert loaded.inversion is not None
+    made: dict[str, str] = {}
+    write_sheet(out, padding_picture(reader.model, loaded.inversion, loaded.source.name), overwrite, made)
+    distance = padding_distance(reader.model, loaded.inversion)
+    facts = {name: {"mean": float(d.mean()), "largest": float(d.max())} for name, d in distance.items()}
+    if as_json:
+        typer.echo(json.dumps({"padding": facts, "drawing": made.get("sheet")}, indent=2))
+    else:
+        for line in lines({name: f"mean {f['mean']:.3f}, largest {f['largest']:.3f}" for name, f in facts.items()}):
+            typer.echo(line)
+        if made:
+            typer.echo(f"open {out}")
+    raise typer.Exit(0 if made else 1)
 
 
 def lines(facts: dict[str, Any], indent: str = "") -> list[str]:
