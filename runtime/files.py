@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from padinv.runtime.errors import InputError, OutputError
+from padinv.runtime.errors import InputError, OutputError, UsageError
 
 TEMPORARY_PREFIX = ".padinv-"
 _TEMPORARY = re.compile(r"\.padinv-(\d+)-\w+\.tmp(\.\w+)?\Z")
@@ -150,6 +150,18 @@ def require_files(*paths: Path | str | None, folders: bool = False) -> None:
             open_regular(path).close()
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def require_utf8(path: Path | str, what: str) -> None:
+    """Refuse a name that is not UTF-8, for writers that take only such names; `what` is the option it was given with.
+
+    Raises:
+        UsageError: its bytes are not UTF-8.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{what} {path} is not a UTF-8 name, which TensorBoard needs; choose another name") from error
 
 
 def fill(buffer: bytearray, file: io.BufferedIOBase, start: int) -> bool:

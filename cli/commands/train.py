@@ -10,6 +10,7 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.runtime.errors import UsageError
+from padinv.runtime.files import require_utf8
 
 
 class Preset(str, Enum):
@@ -126,6 +127,7 @@ def command(
 
     The same command goes on with an existing run. On many GPUs: accelerate launch -m padinv train ...
     """
+    require_utf8(out, "--out")
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.training_progress import ending_text, exit_code, reporter
     from padinv.training.encoder.config import resolve

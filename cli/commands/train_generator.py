@@ -10,6 +10,7 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.runtime.errors import UsageError
+from padinv.runtime.files import require_utf8
 
 
 class Judge(str, Enum):
@@ -105,6 +106,7 @@ def command(
 
     The result is OUT/generator.safetensors; sample grids are in OUT/samples. The same command goes on with a run.
     """
+    require_utf8(out, "--out")
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.training_progress import ending_text, exit_code, reporter
     from padinv.runtime.spec import ModelSpec

@@ -122,3 +122,15 @@ def test_a_page_that_cannot_be_read_is_not_padinvs(tmp_path: Path) -> None:
     (tmp_path / "dangling.html").symlink_to(tmp_path / "nowhere")
     for name in ("folder", "pipe", "other", "dangling"):
         assert not write_page(tmp_path / f"{name}.html", text), name
+
+
+@pytest.mark.parametrize("verb", ["train", "train-generator"])
+def test_a_run_folder_that_tensorboard_cannot_write_is_refused_first(tmp_path: Path, verb: str) -> None:
+    out = os.fsencode(tmp_path) + b"/run\xff"
+    source = ("--generator", tmp_path / "g") if verb == "train" else ()
+    command = [sys.executable, "-m", "padinv", verb, *map(str, source), "--data", str(tmp_path), b"--out", out]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "is not a UTF-8 name" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not os.path.exists(out)
