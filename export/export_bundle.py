@@ -116,6 +116,11 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     from padinv.export.torch_reference import torch_run
 
     check_pair(pair.generator, pair.encoder)
+    if options.compact and pair.encoder.config.refinements:
+        raise UsageError(
+            "an encoder that refines its codes in steps (ReStyle) holds the generator, too, so that a compact bundle "
+            "would store it twice; nothing was exported; leave out --compact"
+        )
     if options.compact:
         pair = replace(pair, generator=rounded(pair.generator), encoder=rounded(pair.encoder))
     out = check_target(out, options.overwrite)

@@ -157,6 +157,21 @@ class LeanGenerator(nn.Module):
         return image
 
 
+class LeanSynthesis(nn.Module):
+    """`Generator.synthesis` from latent codes alone: the learned constant, zero padding; float32."""
+
+    const: Tensor
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.lean = LeanGenerator(generator)
+        self.register_buffer("const", generator.const.detach().clone())
+
+    def synthesis(self, wp: Tensor) -> Tensor:
+        """wp [N, L, w_dim] -> [N, 3, R, R]."""
+        return self.lean(wp, self.const.expand(wp.shape[0], -1, -1, -1), {})
+
+
 class ChannelAffine(nn.Module):
     """x * scale + shift a channel: batch normalisation in eval mode."""
 
@@ -206,6 +221,8 @@ class LeanEncoder(nn.Module):
         super().__init__()
         self.encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
         fold_batchnorm(self.encoder.body)
+        if self.encoder.generator is not None:  # part of an encoder that refines its codes in steps
+            self.encoder.generator = LeanSynthesis(self.encoder.generator)  # type: ignore[arg-type]
         self.encoder.body.to(dtype)
         self.dtype = dtype
 

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,7 +30,11 @@ def command(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.safetensors", help="File to write.")],
     encoder: Annotated[
-        bool, typer.Option("--encoder", help="Import the encoder of the paper's own checkpoint, not a generator.")
+        bool,
+        typer.Option(
+            "--encoder",
+            help="Import the encoder of the paper's, pSp's, e4e's or ReStyle's file, not a generator.",
+        ),
     ] = False,
     generator: Annotated[
         Path | None,
@@ -49,6 +53,19 @@ def command(
             help="With --encoder: layers that a shared padding map serves, where the file does not say; 4 if left out.",
         ),
     ] = None,
+    encoder_type: Annotated[
+        Literal["psp", "e4e"] | None,
+        typer.Option("--encoder-type", help="With --encoder: whose encoder it is, where the file does not say."),
+    ] = None,
+    refinements: Annotated[
+        int | None,
+        typer.Option(
+            "--refinements",
+            min=1,
+            max=20,
+            help="With --encoder: how often ReStyle's encoder looks at its reconstruction; 5 if left out.",
+        ),
+    ] = None,
     samples: Annotated[
         bool, typer.Option("--samples/--no-samples", help="Draw a grid of pictures beside the file.")
     ] = True,
@@ -59,8 +76,8 @@ def command(
 
     No code in the checkpoint is run, and none of the project that wrote it is needed.
     """
-    if not encoder and (generator is not None or padded_layers is not None):
-        raise UsageError("--generator and --padded-layers go with --encoder")
+    if not encoder and {generator, padded_layers, encoder_type, refinements} != {None}:
+        raise UsageError("--generator, --padded-layers, --encoder-type and --refinements go with --encoder")
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out} should end with .safetensors, the format that is written")
     if out.exists() and out.resolve() == file.resolve():
@@ -74,11 +91,11 @@ def command(
         _print(record, as_json, [f"{out} is this import already; nothing was done"])
         return
 
-    from padinv.checkpoints.convert import import_encoder, import_generator
+    from padinv.checkpoints.convert import EncoderOptions, import_encoder, import_generator
 
     written = [f"wrote {out}"]
     if encoder:
-        inverter = import_encoder(file, out, generator, padded_layers)
+        inverter = import_encoder(file, out, generator, EncoderOptions(padded_layers, encoder_type, refinements))
         record = inverter.record
         if samples:
             from padinv.checkpoints.preview_grid import draw_encoder, encoder_grid_shape

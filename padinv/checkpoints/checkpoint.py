@@ -14,6 +14,8 @@ from padinv.checkpoints.container.open import Contents, open_contents, reading
 from padinv.checkpoints.detect import Found, discriminators, explain, generators, has_psp_encoder, paper_encoders
 from padinv.checkpoints.formats.conversion_plan import DiscriminatorPlan, GeneratorPlan, Piece, count_numbers
 from padinv.checkpoints.formats.layout import CENTRES, DiscriminatorLayout, GeneratorLayout
+from padinv.checkpoints.formats.paper_encoder import SOURCE
+from padinv.checkpoints.formats.psp_encoder import psp_encoders
 from padinv.runtime.files import sha256_file
 
 if TYPE_CHECKING:
@@ -242,16 +244,17 @@ def describe_foreign(path: Path | str) -> dict[str, Any]:
         InputError: as `open_checkpoint`, or nothing that padinv knows is in it.
     """
     with open_checkpoint(path) as checkpoint:
-        encoders = paper_encoders(checkpoint.networks)
-        if not checkpoint.has_generator() and encoders:
+        papers = paper_encoders(checkpoint.networks)
+        others = psp_encoders(checkpoint.networks, checkpoint.contents.root)
+        if not checkpoint.has_generator() and (papers or others):
             return {
                 "kind": "encoder checkpoint",
                 "path": str(path),
-                "source": "the paper's own implementation",
+                "source": SOURCE if papers else others[0].source,
                 "container": checkpoint.contents.container,
                 "bytes": checkpoint.source.size,
                 "sha256": sha256_file(checkpoint.path),
-                "network": encoders[0].path,
+                "network": (papers[0] if papers else others[0].network).path,
                 "notes": ["no generator is in the file; import it with --encoder and --generator"],
             }
         plan = checkpoint.generator_plan()

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from padinv.checkpoints.checkpoint import Checkpoint, ForeignGenerator, open_checkpoint
 from padinv.checkpoints.container.lazy_tensors import Refused
-from padinv.checkpoints.detect import has_psp_encoder, paper_encoders
+from padinv.checkpoints.detect import paper_encoders
 from padinv.checkpoints.formats.conversion_plan import Unsupported, read_pieces
-from padinv.checkpoints.formats.paper_encoder import SOURCE, facts_of, plan_encoder
+from padinv.checkpoints.formats.paper_encoder import SOURCE, EncoderPlan, facts_of, plan_encoder
+from padinv.checkpoints.formats.psp_encoder import (
+    fold_average,
+    holds_w_encoder,
+    plan_psp_encoder,
+    psp_encoders,
+    source_of,
+)
 from padinv.checkpoints.native import (
     load_native_generator,
     read_header,
@@ -26,6 +33,9 @@ if TYPE_CHECKING:
 
     from padinv.models.encoder import EncoderConfig
     from padinv.runtime.spec import ModelSpec
+
+
+SAME_AVERAGE = 1e-6  # average codes of two layers that differ by less are the same
 
 
 @dataclass
@@ -78,34 +88,43 @@ def refuse_own(path: Path | str) -> None:
         raise InputError(f"{path} is padinv's own {header['kind']} file already; every command takes it as it is")
 
 
+@dataclass(frozen=True)
+class EncoderOptions:
+    """What a file may leave unsaid about its encoder.
+
+    Attributes:
+        padded_layers: the paper's: how many layers a shared padding map serves; None: 4, the original's default.
+        encoder_type: 'psp' or 'e4e', whose tensors have the same names.
+        refinements: ReStyle's number of steps; None: 5, its authors' default.
+    """
+
+    padded_layers: int | None = None
+    encoder_type: str | None = None
+    refinements: int | None = None
+
+
 def read_encoder(
-    path: Path | str, generator: Path | str | None = None, padded_layers: int | None = None
+    path: Path | str, generator: Path | str | None = None, options: EncoderOptions | None = None
 ) -> ForeignEncoder:
-    """An encoder out of the paper's checkpoint.
+    """An encoder out of the paper's checkpoint, or of pSp's, e4e's or ReStyle's.
 
     Args:
         generator: any supported generator file; None: the generator in the same file.
-        padded_layers: as in `plan_encoder`.
+        options: what the file does not say.
 
     Raises:
         InputError: missing, damaged, no encoder that padinv can use, or no generator to go with it.
+        UsageError: options that contradict the file, or are needed.
     """
+    options = options or EncoderOptions()
     given = None if generator is None else _generator_beside(generator)
     with open_checkpoint(path) as checkpoint:
-        encoders = paper_encoders(checkpoint.networks)
-        if not encoders:
+        papers = paper_encoders(checkpoint.networks)
+        others = [] if papers else psp_encoders(checkpoint.networks, checkpoint.contents.root)
+        if not papers and not others:
             raise _no_encoder(checkpoint)
         notes: list[str] = []
-        own = None
-        if checkpoint.has_generator():
-            # The encoder was trained on the file's `generator`, and its average code is that network's.
-            role = "generator" if checkpoint.has_generator("generator") else None
-            try:
-                own = checkpoint.read_generator(with_discriminator=False, role=role)
-            except Unsupported as refusal:
-                if given is None:
-                    raise
-                notes.append(f"the generator in the file is of no use: the file {refusal}")
+        own = _own_generator(checkpoint, required=given is None, notes=notes)
         chosen = given or own
         if chosen is None:
             raise Refused(
@@ -113,14 +132,22 @@ def read_encoder(
             )
         if own is not None and given is not None:
             notes += _compare(own, given)
-        plan = plan_encoder(encoders[0], chosen.spec, padded_layers)
+        if papers:
+            network, source = papers[0], SOURCE
+            plan = plan_encoder(network, chosen.spec, options.padded_layers)
+        else:
+            network = others[0].network
+            plan = plan_psp_encoder(others[0], chosen.spec, options.encoder_type, options.refinements)
+            source = source_of(plan.config)
         state = dict(read_pieces(plan.pieces))
         centre = (own or chosen).state["w_avg"]
+        if others and own is not None and plan.from_w_avg:
+            _use_average_of_each_layer(checkpoint, plan, state, notes)
         origin = "the generator in the file" if own is not None else f"{generator}"
-        facts = facts_of(plan, encoders[0])
+        facts = facts_of(plan, network)
         facts["notes"] += notes
         record = {
-            "source": SOURCE,
+            "source": source,
             "container": checkpoint.contents.container,
             "file": checkpoint.path.name,
             "bytes": checkpoint.source.size,
@@ -135,19 +162,55 @@ def read_encoder(
             state[name] = tensor.long()
     state["w_avg"] = centre if plan.from_w_avg else centre * 0
     state["const"] = chosen.state["const"]
+    if plan.config.refinements:
+        state |= {f"generator.{name}": tensor for name, tensor in chosen.state.items()}
     return ForeignEncoder(chosen.spec, plan.config, state, chosen.state, record)
 
 
+def _own_generator(checkpoint: Checkpoint, required: bool, notes: list[str]) -> ForeignGenerator | None:
+    """The generator in an encoder's file; None where there is none, or none to use and it is not `required`."""
+    if not checkpoint.has_generator():
+        return None
+    # The encoder was trained on the file's `generator`, and its average code is that network's.
+    role = "generator" if checkpoint.has_generator("generator") else None
+    try:
+        return checkpoint.read_generator(with_discriminator=False, role=role)
+    except Unsupported as refusal:
+        if required:
+            raise
+        notes.append(f"the generator in the file is of no use: the file {refusal}")
+        return None
+
+
+def _use_average_of_each_layer(
+    checkpoint: Checkpoint, plan: EncoderPlan, state: dict[str, torch.Tensor], notes: list[str]
+) -> None:
+    """Keep what the file's average codes, one a layer, differ from each other."""
+    generator = checkpoint.generator_plan()
+    piece, _ = checkpoint.w_avg_piece(generator)
+    layers = generator.spec.num_layers
+    if piece is None or piece.shape[0] < layers or len(piece.shape) != 2:
+        return
+    rows = piece.read("w_avg")
+    mean, rows = rows.mean(dim=0), rows[:layers]
+    if float((rows - mean).abs().max()) <= SAME_AVERAGE:
+        return
+    if plan.config.refinements:
+        raise Unsupported("has another average code for each layer, which padinv's form of ReStyle does not")
+    fold_average(state, rows, mean, plan.config.relative_codes)
+    notes.append("its average code differs from layer to layer: the differences are kept in the heads' biases")
+
+
 def import_encoder(
-    path: Path | str, out: Path | str, generator: Path | str | None = None, padded_layers: int | None = None
+    path: Path | str, out: Path | str, generator: Path | str | None = None, options: EncoderOptions | None = None
 ) -> ForeignEncoder:
-    """Read an encoder out of the paper's checkpoint and write it as padinv's own file.
+    """Read an encoder out of another project's checkpoint and write it as padinv's own file.
 
     Raises:
         InputError: as `read_encoder`. OutputError: `out` cannot be written.
     """
     refuse_own(path)
-    foreign = read_encoder(path, generator, padded_layers)
+    foreign = read_encoder(path, generator, options)
     save_encoder_state(out, foreign.spec, foreign.config, foreign.state, state_hash(foreign.generator), foreign.record)
     return foreign
 
@@ -184,9 +247,9 @@ def _compare(own: ForeignGenerator, given: ForeignGenerator) -> list[str]:
 
 
 def _no_encoder(checkpoint: Checkpoint) -> Refused:
-    if has_psp_encoder(checkpoint.networks):
+    if holds_w_encoder(checkpoint.networks):
         return Unsupported(
-            "holds an encoder of pSp, e4e or ReStyle, which is another network than the paper's; leave --encoder out "
-            "to import its decoder, then train an encoder for it with: padinv train"
+            "holds one of pSp's encoders into W or its variants without heads (BackboneEncoderUsingLastLayerInto...), "
+            "which padinv does not run; leave --encoder out to import its decoder"
         )
-    return Refused("holds no encoder of the paper's implementation; leave --encoder out to import a generator")
+    return Refused("holds no encoder that padinv knows; leave --encoder out to import a generator")

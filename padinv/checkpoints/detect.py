@@ -27,7 +27,7 @@ DISCRIMINATORS: tuple[DiscriminatorLayout, ...] = (
     genforce.GENFORCE_DISCRIMINATOR,
 )
 ENCODER_ANCHORS = ("backbone_stages.0.0.res_layer.1.weight", "latent_heads.0.linear.weight")
-_PSP_ENCODER = re.compile(r"(^|\.)(styles\.0\.convs\.0\.weight|body\.0\.res_layer\.1\.weight)$")
+_PSP_ENCODER = re.compile(r"(^|\.)styles\.0\.convs\.0\.weight$")
 
 MAX_NETWORKS = 64  # of one kind; more are an attack on the reader's time
 
@@ -135,7 +135,7 @@ def explain(networks: Sequence[Network], root: Any = None) -> Refused:
             "holds a progressive GAN (PGGAN) generator: recognised, not supported, because it has neither styles nor a "
             "constant input"
         )
-    if paper_encoders(networks):
+    if paper_encoders(networks) or has_psp_encoder(networks):
         return Refused("holds an encoder and no generator; import it with --encoder and --generator")
     if codes := _latent_codes(root):
         return Refused(

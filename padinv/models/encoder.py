@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from padinv.models.fast_encoder import SIZES, FastBody
 from padinv.models.generator import Generator
@@ -15,6 +16,8 @@ from padinv.runtime.errors import InputError, MismatchError, UsageError
 from padinv.runtime.spec import ModelSpec
 
 ARCHITECTURES = ("reference", "fast")
+BACKBONES = ("irse50", "resnet34")
+MAX_REFINEMENTS = 20
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class EncoderConfig:
         codes_per_level: 'reference' only: codes from the coarsest pyramid level and from the next, the rest coming from
             the finest; None: 3 and 4, as in the paper.
         size: 'fast' only: 'small', 'medium' or 'large'; None: small up to 64 px, large above.
+        backbone: 'reference' only: 'irse50', or 'resnet34' as in some imported baselines.
+        relative_codes: 'reference' only: codes after the first are differences from the first (e4e).
+        refinements: 0: codes come from the image alone. n: in n steps, each from the image and the reconstruction so
+            far, beginning with the average image (ReStyle, Alaluf et al. 2021); the generator is then part of the
+            encoder. Only without padding.
     """
 
     architecture: str = "reference"
@@ -40,8 +48,17 @@ class EncoderConfig:
     projections: bool = True
     codes_per_level: tuple[int, int] | None = None
     size: str | None = None
+    backbone: str = "irse50"
+    relative_codes: bool = False
+    refinements: int = 0
 
     def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES:
+            raise UsageError(f"the backbone is one of {', '.join(BACKBONES)}, not {self.backbone!r}")
+        if not 0 <= self.refinements <= MAX_REFINEMENTS:
+            raise UsageError(f"an encoder refines its codes 0 to {MAX_REFINEMENTS} times, not {self.refinements}")
+        if self.refinements and self.padding:
+            raise UsageError("an encoder that refines its codes in steps predicts no padding")
         if self.architecture not in ARCHITECTURES:
             raise UsageError(f"architecture is one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
         if self.size is not None and (self.architecture != "fast" or self.size not in SIZES):
@@ -95,6 +112,10 @@ class EncoderConfig:
         value = asdict(self)
         value["pad_resolutions"] = None if self.pad_resolutions is None else list(self.pad_resolutions)
         value["codes_per_level"] = None if self.codes_per_level is None else list(self.codes_per_level)
+        # Left out where they are as ever, so that older versions read what they can run.
+        for name in ("backbone", "relative_codes", "refinements"):
+            if value[name] == EncoderConfig.__dataclass_fields__[name].default:
+                del value[name]
         return value
 
     @classmethod
@@ -108,9 +129,11 @@ class EncoderConfig:
             raise InputError(f"an encoder's configuration is a mapping, not {type(value).__name__}")
         if unknown := sorted(set(value) - {f.name for f in fields(cls)}):
             raise InputError(f"the encoder has unknown settings {', '.join(map(repr, unknown))}; update padinv")
-        for name in ("padding", "const", "projections"):
+        for name in ("padding", "const", "projections", "relative_codes"):
             if not isinstance(value.get(name, True), bool):
                 raise InputError(f"the encoder's setting {name} is {value[name]!r}, not true or false")
+        if type(value.get("refinements", 0)) is not int:
+            raise InputError(f"the encoder's setting refinements is {value['refinements']!r}, not a number of steps")
         rings = value.get("pad_resolutions")
         if rings is not None and not (isinstance(rings, list | tuple) and all(type(r) is int for r in rings)):
             raise InputError(f"the encoder's pad_resolutions are {rings!r}, not a list of sizes")
@@ -143,11 +166,21 @@ class Encoder(nn.Module):
         const = config.padding and config.const
         self.body: nn.Module
         if config.architecture == "reference":
-            self.body = ReferenceBody(spec, const, rings, config.projections, config.codes_per_level)
+            self.body = ReferenceBody(
+                spec,
+                const,
+                rings,
+                config.projections,
+                config.codes_per_level,
+                backbone=config.backbone,
+                in_channels=6 if config.refinements else 3,
+                relative_codes=config.relative_codes,
+            )
         else:
             self.body = FastBody(spec, const, rings, config.size)
         self.register_buffer("w_avg", torch.zeros(spec.w_dim))
         self.register_buffer("const", torch.zeros(*spec.const_shape))
+        self.generator: nn.Module | None = Generator(spec) if config.refinements else None
 
     @classmethod
     def from_generator(cls, generator: Generator, config: EncoderConfig) -> Encoder:
@@ -168,9 +201,30 @@ class Encoder(nn.Module):
         size = self.spec.image_size
         if image.ndim != 4 or image.shape[1:] != (3, size, size):
             raise MismatchError(f"the encoder takes images [N, 3, {size}, {size}], not {list(image.shape)}")
+        if self.config.refinements:
+            return self._refine(image), None, None
         codes, const, rings = self.body(image)
         wp = self.w_avg + codes.float()
         if const is not None:
             # The fast body predicts a residual, the paper's the constant itself.
             const = const.float() if self.config.architecture == "reference" else self.const + const.float()
         return wp, const, {r: ring.float() for r, ring in rings.items()} or None
+
+    def _refine(self, image: Tensor) -> Tensor:
+        """image [N, 3, S, S] -> wp [N, L, w_dim] in steps, each a residual on the last (ReStyle, section 3.2)."""
+        assert self.generator is not None
+        average = self.w_avg.expand(1, self.spec.num_layers, -1)
+        wp = self.w_avg.expand(image.shape[0], self.spec.num_layers, -1)
+        shown = self._shown(average).expand(image.shape[0], -1, -1, -1)
+        for step in range(self.config.refinements):
+            shown = shown if step == 0 else self._shown(wp)
+            codes, _, _ = self.body(torch.cat([image, shown.to(image.dtype)], dim=1))
+            wp = wp + codes.float()
+        return wp
+
+    def _shown(self, wp: Tensor) -> Tensor:
+        """The generator's images at the encoder's size: wp [N, L, w_dim] -> [N, 3, S, S]."""
+        assert self.generator is not None
+        image: Tensor = self.generator.synthesis(wp)  # type: ignore[operator]
+        factor = self.spec.resolution // self.spec.image_size
+        return image if factor == 1 else avg_pool2d(image, factor)

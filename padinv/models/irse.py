@@ -50,9 +50,9 @@ class IRSEBlock(nn.Module):
         return self.res_layer(x) + self.shortcut_layer(x)
 
 
-def irse_stem() -> nn.Sequential:
-    """RGB -> 64 channels at full size: conv, BN, PReLU."""
-    return nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
+def irse_stem(in_channels: int = 3) -> nn.Sequential:
+    """Image -> 64 channels at full size: conv, BN, PReLU."""
+    return nn.Sequential(nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
 
 
 def irse_stages(strides: tuple[int, int, int, int] = (2, 2, 2, 2)) -> list[nn.Sequential]:

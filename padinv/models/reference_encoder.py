@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from padinv.models.irse import IRSEBlock, irse_stages, irse_stem
 from padinv.models.layers import EqualLinear
+from padinv.models.resnet import resnet_stages, resnet_stem
 from padinv.models.rings import extract_ring
 from padinv.runtime.errors import UsageError
 from padinv.runtime.spec import ModelSpec
@@ -82,9 +83,12 @@ class ReferenceBody(nn.Module):
         projections: one 1x1 projection a ring. False: one shared map serves all, as in some of the paper's files;
             the generator then needs 512 channels there.
         codes_per_level: codes of the coarsest pyramid level and of the next; the finest level feeds the rest.
+        backbone: 'irse50', or 'resnet34' (some encoders of ReStyle).
+        in_channels: 3, or 6 where an earlier reconstruction comes with the image (ReStyle).
+        relative_codes: codes after the first are differences from the first (e4e).
 
     Raises:
-        UsageError: a ring that this geometry cannot have.
+        UsageError: a ring, or an image size, that this geometry cannot have.
     """
 
     def __init__(
@@ -94,17 +98,28 @@ class ReferenceBody(nn.Module):
         pad_resolutions: tuple[int, ...],
         projections: bool = True,
         codes_per_level: tuple[int, int] | None = None,
+        *,
+        backbone: str = "irse50",
+        in_channels: int = 3,
+        relative_codes: bool = False,
     ) -> None:
         super().__init__()
         self.spec = spec
+        self.relative_codes = relative_codes
         self.predicts_const = const
         self.pad_resolutions = tuple(sorted(pad_resolutions))
         size = spec.image_size
         # The same backbone for every choice of rings, so that ablations and baselines compare the rings alone.
         finest = max(min(32, spec.resolution // 2), *self.pad_resolutions, 4)
         strides = stage_strides(size, finest)
-        self.input_layer = irse_stem()
-        self.backbone_stages = nn.ModuleList(irse_stages(strides))
+        if backbone == "resnet34":
+            if strides != (2, 2, 2, 2):
+                raise UsageError(f"the backbone resnet34 takes images of 256 px, not of {size}")
+            self.input_layer = resnet_stem(in_channels)
+            self.backbone_stages = nn.ModuleList(resnet_stages())
+        else:
+            self.input_layer = irse_stem(in_channels)
+            self.backbone_stages = nn.ModuleList(irse_stages(strides))
         self.fpn = FPN((128, 256, 512))
 
         sizes = [size // math.prod(strides[: k + 1]) for k in range(4)]
@@ -145,7 +160,7 @@ class ReferenceBody(nn.Module):
         return rings
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None, dict[int, Tensor]]:
-        """image [N, 3, S, S] in [-1, 1] -> (codes, const, rings).
+        """image [N, 3 or 6, S, S] in [-1, 1] -> (codes, const, rings).
 
         codes [N, L, w_dim] are residuals on `w_avg`; const [N, C_4, 4, 4] or None; rings map a resolution r to
         [N, C_r, 4r+4].
@@ -158,6 +173,8 @@ class ReferenceBody(nn.Module):
         levels = self.fpn(features[1:])[::-1]  # coarsest first
         heads = zip(self.latent_heads, self.level_of, strict=True)
         codes = [head(levels[level]) for head, level in heads]
+        if self.relative_codes:
+            codes = [codes[0], *(codes[0] + code for code in codes[1:])]
         stacked = torch.stack(codes, dim=1)  # [N, L, w_dim]
         if not (self.predicts_const or self.pad_resolutions):
             return stacked, None, {}
