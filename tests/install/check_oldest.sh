@@ -22,6 +22,6 @@ echo "check_oldest: ${pins[*]}"
 "$python" -m pip install --quiet "${pins[@]}" 'pytest>=8' hypothesis 'onnx==1.16.*' 'protobuf<6'
 cd "$root"
 "$python" -m pytest -q -p no:cacheprovider \
-    tests/cli/test_invert.py tests/cli/test_main.py \
+    tests/cli/test_invert.py \
     tests/runtime/test_image_inputs.py tests/runtime/test_images.py tests/runtime/test_inversion.py \
     tests/runtime/test_model.py tests/runtime/test_shipped.py
