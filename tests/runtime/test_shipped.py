@@ -50,7 +50,7 @@ def test_the_demo_inverts_all_of_them(run_cli, tmp_path):
     result = run_cli("demo", "--out", tmp_path / "demo", "--json")
     assert result.code == 0, result.err
     summary = json.loads(result.out)
-    assert summary["done"] >= 26
+    assert summary["written"] >= 26
     assert summary["mse"] < 0.06
     assert (tmp_path / "demo" / "report.html").is_file()
 
