@@ -53,7 +53,7 @@ def command(
 
     common.check_out(out)
     gathered = gather(paths, out)
-    problems = [f"{path} {why}, so it was skipped" for path, why in gathered.problems]
+    problems = [sentence for _, sentence in gathered.skipped()]
     if not gathered.files:
         raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
     given = None if landmarks is None else read_landmarks(landmarks)

@@ -89,6 +89,7 @@ def run(
     from padinv.runtime.batch.invert_files import VERB, invert_files
     from padinv.runtime.batch.results_log import ResultsLog, check_out
     from padinv.runtime.errors import InputError, UsageError
+    from padinv.runtime.images import SUFFIXES
     from padinv.runtime.model import Model
     from padinv.runtime.reports.inversion_report import LIMIT, REPORT
 
@@ -98,12 +99,13 @@ def run(
             f"--out {out} is the folder to read from; nothing was done; choose another one for the results"
         )
     gathered = gather(paths, out)
-    problems = [(path, f"{path} {why}, so it was skipped") for path, why in gathered.problems]
+    problems = gathered.skipped()
     if not gathered.files:
         where = ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
-        missing = f"no pictures found in {where}; PNG, JPEG, WebP, BMP and TIFF files are taken"
-        reasons = "; ".join(f"{path} {why}" for path, why in gathered.problems)
-        raise InputError(f"{reasons or missing}; nothing was done")
+        missing = f"no pictures found in {where}; these suffixes are read: {', '.join(sorted(SUFFIXES))}"
+        reasons = [f"{path} {why}" for path, why in gathered.problems]
+        reasons += [sentence for _, sentence in problems[len(reasons) :]]
+        raise InputError(f"{'; '.join(reasons) or missing}; nothing was done")
     check_out(out)  # said before a model is loaded for nothing
     mode, landmarks, face = align
     given = None if landmarks is None else read_landmarks(landmarks)

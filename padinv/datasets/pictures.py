@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from padinv.picture_sources import PictureSource
-from padinv.picture_sources.rules import is_picture_name
+from padinv.runtime.batch.folder_walk import is_image_name
 from padinv.runtime.errors import InputError
 from padinv.runtime.images import prepare, square_box
 from padinv.runtime.images.reading import read_image_bytes
@@ -53,7 +53,7 @@ def archive_name(name: str) -> str:
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     clean = "/".join("".join(c if c.isprintable() else "_" for c in part)[-200:] for part in parts)
     stem, dot, suffix = clean.rpartition(".")
-    return clean if dot and suffix == "png" and not is_picture_name(stem) else f"{clean}.png"
+    return clean if dot and suffix == "png" and not is_image_name(stem) else f"{clean}.png"
 
 
 class PictureMaker:

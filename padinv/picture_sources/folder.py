@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from padinv.picture_sources.packed_names import PackedNames
-from padinv.picture_sources.rules import is_contact_sheet, is_hidden, is_output_folder, is_picture_name
 from padinv.picture_sources.source import PictureSource, printable
+from padinv.runtime.batch.folder_walk import FolderWalk, unread_sentence
 from padinv.runtime.errors import InputError
 from padinv.runtime.files import open_regular
 from padinv.runtime.images import SUFFIXES, prepare, read_image
@@ -20,11 +19,10 @@ from padinv.runtime.images.limits import MAX_FILE_BYTES
 class FolderSource(PictureSource):
     """The pictures below a folder, sorted by their names relative to it.
 
-    Hidden files and folders, folders that hold results of padinv, sample grids of a training and contact sheets are
-    passed over; links are followed, each folder once. A folder that cannot be listed is named in `notes`.
+    `FolderWalk` says which files count.
 
     Attributes:
-        notes: what could not be listed, a sentence each.
+        notes: what could not be listed or has a format that is not read, a sentence each.
 
     Raises:
         InputError: the folder itself cannot be listed, or holds no picture.
@@ -32,44 +30,20 @@ class FolderSource(PictureSource):
 
     def __init__(self, path: Path | str) -> None:
         self.path = self._root = Path(path)
-        self.notes: list[str] = []
+        walk = FolderWalk(self._root, ordered=False)
         names = PackedNames()
-        for name in self._walk():
+        for name in walk:
             names.append(os.fsencode(name))
         names.sort()
         self._names = names
+        if walk.problems and walk.problems[0][0] == str(self._root):
+            raise InputError(f"{self.path} {walk.problems[0][1]}")
+        self.notes = [f"{printable(place)} {why}, so it was passed over" for place, why in walk.problems]
+        if unread := unread_sentence(printable(str(path)), walk.unread):
+            self.notes.append(unread)
         if not len(names):
             hint = f"; {self.notes[0]}" if self.notes else ""
             raise InputError(f"{self.path} holds no picture ({', '.join(sorted(SUFFIXES))}){hint}")
-
-    def _walk(self) -> Iterator[str]:
-        seen: set[tuple[int, int]] = set()
-        pending: list[str] = [""]
-        linked: list[str] = []
-        while pending or linked:
-            below = pending.pop() if pending else linked.pop()
-            folder = self._root / below
-            try:
-                status = os.stat(folder)
-                if (status.st_dev, status.st_ino) in seen:
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-                with os.scandir(folder) as entries:
-                    if below and is_output_folder(folder):
-                        continue
-                    for entry in entries:
-                        name = f"{below}/{entry.name}" if below else entry.name
-                        if is_hidden(entry.name):
-                            continue
-                        if entry.is_dir():
-                            (linked if entry.is_symlink() else pending).append(name)
-                        elif is_picture_name(entry.name) and not is_contact_sheet(entry):
-                            yield name
-            except OSError as error:
-                reason = error.strerror or str(error)
-                if not below:
-                    raise InputError(f"{self.path} cannot be read: {reason}") from error
-                self.notes.append(f"{printable(str(folder))} cannot be listed ({reason}), so it was passed over")
 
     def __len__(self) -> int:
         return len(self._names)

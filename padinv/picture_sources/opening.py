@@ -11,10 +11,10 @@ from padinv.picture_sources.folder import FolderSource
 from padinv.picture_sources.lmdb_database import LmdbSource
 from padinv.picture_sources.parquet import ParquetSource
 from padinv.picture_sources.remote import fetch, is_url
-from padinv.picture_sources.rules import is_picture_name
 from padinv.picture_sources.source import PictureSource, printable
 from padinv.picture_sources.tar_shards import TarSource, is_tar
 from padinv.picture_sources.zip_archive import ZipSource
+from padinv.runtime.batch.folder_walk import is_image_name
 from padinv.runtime.errors import InputError
 
 KINDS = "a folder of pictures, a ZIP or tar archive, tar shards, an LMDB database, or parquet files"
@@ -99,7 +99,7 @@ def _listing(path: Path) -> tuple[list[Path], list[Path], int]:
     tables: list[Path] = []
     shards: list[Path] = []
     for entry in _entries(path):
-        if is_picture_name(entry.name):
+        if is_image_name(entry.name):
             return [], [], 1
         if entry.suffix in TABLES and not entry.name.startswith("cache-"):
             tables.append(entry)

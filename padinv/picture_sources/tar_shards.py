@@ -12,8 +12,8 @@ from typing import BinaryIO
 import numpy as np
 
 from padinv.picture_sources.packed_names import PackedNames
-from padinv.picture_sources.rules import in_hidden_place, is_picture_name
 from padinv.picture_sources.source import PictureSource, printable
+from padinv.runtime.batch.folder_walk import in_hidden_place, is_image_name
 from padinv.runtime.errors import InputError
 from padinv.runtime.images import SUFFIXES
 from padinv.runtime.images.limits import MAX_FILE_BYTES
@@ -112,7 +112,7 @@ class TarSource(PictureSource):
         for number, shard in enumerate(self._shards):
             for name, offset, size in self._members(shard):
                 text = name.decode("utf-8", "replace").removeprefix("./")
-                if is_picture_name(text) and not in_hidden_place(PurePosixPath(text).parts):
+                if is_image_name(text) and not in_hidden_place(PurePosixPath(text).parts):
                     names.append(text.encode())
                     offsets.append(offset)
                     sizes.append(size)

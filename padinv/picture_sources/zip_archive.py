@@ -19,8 +19,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from padinv.picture_sources.packed_names import PackedNames
-from padinv.picture_sources.rules import in_hidden_place, is_picture_name
 from padinv.picture_sources.source import PictureSource
+from padinv.runtime.batch.folder_walk import in_hidden_place, is_image_name
 from padinv.runtime.errors import InputError
 from padinv.runtime.images.limits import MAX_FILE_BYTES
 
@@ -186,7 +186,7 @@ class ZipSource(PictureSource):
             if count > MAX_MEMBERS:
                 raise InputError(f"{self.path} has more than {MAX_MEMBERS:,} members, so it was not read")
             text = member.name.decode("utf-8" if member.flags & 0x800 else "cp437", "replace")
-            if not is_picture_name(text) or in_hidden_place(PurePosixPath(text).parts):
+            if not is_image_name(text) or in_hidden_place(PurePosixPath(text).parts):
                 continue
             names.append(text.encode())
             offsets.append(member.offset)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 
 from padinv.runtime.errors import InputError
+from padinv.runtime.files import open_regular
 
 MAX_BYTES = 256 << 20
 COLUMNS = (
@@ -32,9 +35,9 @@ def read_landmarks(path: Path | str) -> dict[str, list[np.ndarray]]:
     path = Path(path)
     faces: dict[str, list[np.ndarray]] = {}
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} is larger than {MAX_BYTES >> 20} MiB, so it was not read as landmarks")
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open_regular(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
+            if os.fstat(raw.fileno()).st_size > MAX_BYTES:
+                raise InputError(f"{path} is larger than {MAX_BYTES >> 20} MiB, so it was not read as landmarks")
             for number, row in enumerate(csv.reader(file), 1):
                 if not any(cell.strip() for cell in row):
                     continue
@@ -47,7 +50,7 @@ def read_landmarks(path: Path | str) -> dict[str, list[np.ndarray]]:
                     )
                 face = np.array(points).reshape(5, 2)
                 if np.ptp(face, axis=0).max() < 1:
-                    raise InputError(f"line {number} of {path} holds five points that coincide, which are no face")
+                    raise InputError(f"line {number} of {path} holds five points that coincide, so they are not a face")
                 faces.setdefault(row[0].strip().replace("\\", "/"), []).append(face)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 CSV"

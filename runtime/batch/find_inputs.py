@@ -5,16 +5,16 @@ from __future__ import annotations
 import glob
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from padinv.runtime.batch.folder_walk import SHEET, FolderWalk, in_hidden_place, is_output_folder, unread_sentence
 from padinv.runtime.batch.result_names import distinct_names
-from padinv.runtime.batch.results_log import RESULTS, RESULTS_MARK
-from padinv.runtime.images import SUFFIXES
+from padinv.runtime.images import SUFFIXES, UNREAD_SUFFIXES
 
-SHEET = "contact-sheet.png"
-SHEET_MARK = b'padinv\0{"sheet": true}'  # the text chunk near the start of a contact sheet of ours
+__all__ = ["SHEET", "Found", "Gathered", "gather"]
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,26 @@ class Gathered:
     Attributes:
         files: pictures to read, each once, with distinct names.
         problems: (path, why) of paths that are missing or cannot be listed.
+        unread: folder or pattern -> suffixes of images in formats that are not read here, with their numbers.
         passed_over: files in folders without a picture's suffix; they are no problem.
     """
 
     files: list[Found] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    unread: dict[str, Counter[str]] = field(default_factory=dict)
     passed_over: int = 0
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """(path, sentence) of everything that gives no result although somebody may expect one."""
+        found = [(path, f"{path} {why}, so it was skipped") for path, why in self.problems]
+        sentences = ((place, unread_sentence(place, counts)) for place, counts in self.unread.items())
+        return found + [(place, sentence) for place, sentence in sentences if sentence]
 
 
 def gather(paths: Iterable[Path | str], out: Path | str | None = None, suffixes: frozenset[str] = SUFFIXES) -> Gathered:
     """Files, folders (recursive) and glob patterns -> the files to read.
 
-    In folders, hidden files and folders, files without one of `suffixes`, the folder `out`, contact sheets, and folders
-    that hold results of an earlier run are passed over; links are followed, each folder once. A file named outright is
+    Which files of a folder count is said by `FolderWalk`; the folder `out` is left out, too. A file named outright is
     always taken. Result names mirror the folders; where two inputs would get the same name, both get as many of their
     parent folders in front as it takes to tell them apart.
 
@@ -54,7 +61,7 @@ def gather(paths: Iterable[Path | str], out: Path | str | None = None, suffixes:
     """
     result = Gathered()
     roots: list[tuple[Path, str]] = []  # path, name below its root
-    skip = _identity(Path(out)) if out is not None else None
+    skip = None if out is None else Path(out)
     for given in map(str, paths):
         path = Path(given)
         if os.path.lexists(path):
@@ -71,20 +78,8 @@ def gather(paths: Iterable[Path | str], out: Path | str | None = None, suffixes:
     return result
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino)
-
-
 def _take_pattern(
-    pattern: str,
-    roots: list[tuple[Path, str]],
-    result: Gathered,
-    skip: tuple[int, int] | None,
-    suffixes: frozenset[str],
+    pattern: str, roots: list[tuple[Path, str]], result: Gathered, skip: Path | None, suffixes: frozenset[str]
 ) -> None:
     fixed = Path(pattern)
     while glob.has_magic(str(fixed)):
@@ -92,15 +87,29 @@ def _take_pattern(
     matches = sorted(glob.glob(pattern, recursive=True))
     if not matches:
         result.problems.append((pattern, "matches no file"))
+    output: dict[Path, bool] = {}
     for match in matches:
         path = Path(match)
         relative = os.path.relpath(path, fixed)
-        if path.is_dir():
+        if in_hidden_place(Path(relative).parts) or _in_output(path.parent, fixed, output):
+            result.passed_over += 1
+        elif path.is_dir():
             _walk(path, "" if relative == "." else relative, roots, result, skip, suffixes)
         elif path.suffix.lower() in suffixes or "." in Path(pattern).name.strip("*"):
             roots.append((path, relative))
+        elif path.suffix.lower() in UNREAD_SUFFIXES:
+            result.unread.setdefault(pattern, Counter())[path.suffix.lower()] += 1
         else:
             result.passed_over += 1
+
+
+def _in_output(folder: Path, fixed: Path, known: dict[Path, bool]) -> bool:
+    """Whether a folder lies in what padinv wrote, below the fixed part of a pattern; answers are kept in `known`."""
+    if folder == fixed or folder == folder.parent:
+        return False
+    if folder not in known:
+        known[folder] = is_output_folder(folder) or _in_output(folder.parent, fixed, known)
+    return known[folder]
 
 
 def _take(
@@ -108,7 +117,7 @@ def _take(
     name: str,
     roots: list[tuple[Path, str]],
     result: Gathered,
-    skip: tuple[int, int] | None,
+    skip: Path | None,
     suffixes: frozenset[str],
 ) -> None:
     try:
@@ -128,55 +137,13 @@ def _walk(
     prefix: str,
     roots: list[tuple[Path, str]],
     result: Gathered,
-    skip: tuple[int, int] | None,
+    skip: Path | None,
     suffixes: frozenset[str],
 ) -> None:
-    """Files below `root`, folder by folder in name order. Linked folders come last, so a real path wins over a link."""
-    seen: set[tuple[int, int] | None] = {skip} if skip else set()
-    pending: list[tuple[Path, str]] = [(root, prefix)]
-    linked: list[tuple[Path, str]] = []
-    while pending or linked:
-        folder, below = pending.pop(0) if pending else linked.pop(0)
-        identity = _identity(folder)
-        if identity is not None and identity in seen:
-            continue
-        seen.add(identity)
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            result.problems.append((str(folder), f"cannot be listed: {error.strerror or error}"))
-            continue
-        if folder != root and _holds_results(folder):
-            continue
-        inner: list[tuple[Path, str]] = []
-        for entry in entries:
-            name = f"{below}/{entry.name}" if below else entry.name
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                (linked if entry.is_symlink() else inner).append((Path(entry.path), name))
-            elif entry.name == SHEET and _is_sheet(Path(entry.path)):
-                continue
-            elif Path(entry.name).suffix.lower() in suffixes:
-                roots.append((Path(entry.path), name))
-            else:
-                result.passed_over += 1
-        pending = inner + pending
-
-
-def _holds_results(folder: Path) -> bool:
-    """Whether an earlier run wrote its results here: reconstructions are no input."""
-    try:
-        with open(folder / RESULTS, "rb") as file:
-            return file.read(len(RESULTS_MARK)) == RESULTS_MARK
-    except OSError:
-        return False
-
-
-def _is_sheet(path: Path) -> bool:
-    """Whether a picture is a contact sheet of an earlier run: results on one page are no input."""
-    try:
-        with open(path, "rb") as file:
-            return SHEET_MARK in file.read(4096)
-    except OSError:
-        return False
+    walk = FolderWalk(root, suffixes, skip)
+    for name in walk:
+        roots.append((root / name, f"{prefix}/{name}" if prefix else name))
+    result.problems += walk.problems
+    result.passed_over += walk.passed_over
+    if walk.unread:
+        result.unread.setdefault(str(root), Counter()).update(walk.unread)

@@ -64,7 +64,7 @@ def find_sources(paths: Iterable[Path | str], out: Path | None = None) -> tuple[
     suffix (what `padinv invert` writes), the inversion.
     """
     gathered = gather(paths, out, SUFFIXES | {INVERSION_SUFFIX})
-    problems = [f"{path} {why}, so it was skipped" for path, why in gathered.problems]
+    problems = [sentence for _, sentence in gathered.skipped()]
     inversions = {found.path.with_suffix("") for found in gathered.files if _is_inversion(found.path)}
     sources = []
     for found in gathered.files:

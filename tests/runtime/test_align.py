@@ -483,6 +483,9 @@ def test_files_that_are_no_landmarks(tmp_path, text, sentence):
         read_landmarks(path)
     with pytest.raises(InputError, match="No such file"):
         read_landmarks(tmp_path / "none.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_landmarks(tmp_path / "zero.csv")
 
 
 def test_the_threshold_lies_between_aligned_and_not():

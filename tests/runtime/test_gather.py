@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import os
+import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from padinv.picture_sources.folder import FolderSource
+from padinv.picture_sources.opening import open_pictures
 from padinv.runtime.batch.find_inputs import gather
+from padinv.runtime.batch.folder_walk import RUN_FILES, SHEET_MARK, unread_sentence
 from padinv.runtime.batch.result_names import distinct_names
+from padinv.runtime.batch.results_log import RESULTS_MARK
 
 
 @pytest.fixture
@@ -94,6 +100,83 @@ def test_the_output_folder_and_earlier_results_are_not_read(tree):
     (tree / "in/old/results.jsonl").write_text('{"padinv": 1, "name": "r"}\n')
     assert "old/r.png" not in names("in")
     assert names("in/old") == ["r.png"]  # asked for by name
+
+
+HIDDEN = (
+    "in/.ipynb_checkpoints/h.png",
+    "in/@eaDir/h.png",
+    "in/__MACOSX/h.png",
+    "in/$RECYCLE.BIN/h.png",
+    "in/.Trash-1000/h.png",
+    "in/lost+found/h.png",
+    "in/run/samples/000001.png",
+    "in/old/r.png",
+    "in/sub/contact-sheet.png",
+)
+
+
+@pytest.fixture
+def crowded(tree) -> Path:
+    """The tree with everything that is not anybody's photograph, a link loop, a dangling link and a linked folder."""
+    for name in HIDDEN:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("x")
+    for name in RUN_FILES:
+        (tree / "in/run" / name).write_text("{}")
+    (tree / "in/old/results.jsonl").write_bytes(RESULTS_MARK + b"1}")
+    (tree / "in/sub/contact-sheet.png").write_bytes(b"\x89PNG" + SHEET_MARK)
+    (tree / "elsewhere").mkdir()
+    (tree / "elsewhere/linked.jpg").write_text("x")
+    (tree / "in/link").symlink_to(tree / "elsewhere", target_is_directory=True)
+    (tree / "in/round").symlink_to("round")
+    (tree / "in/round.png").symlink_to("round.png")
+    (tree / "in/gone.jpg").symlink_to("nowhere")
+    return tree
+
+
+PHOTOGRAPHS = ["a.jpg", "link/linked.jpg", "sub/b.PNG", "sub/deep/c.webp"]
+
+
+def test_only_photographs_are_taken_from_a_crowded_folder(crowded):
+    gathered = gather(["in"])
+    assert sorted(found.name for found in gathered.files) == PHOTOGRAPHS
+    assert sorted(path for path, _ in gathered.problems) == ["in/gone.jpg", "in/round.png"]
+    assert {why for _, why in gathered.problems} == {"is a link that leads nowhere"}
+    assert set(PHOTOGRAPHS) <= set(names("in/**/*.*"))
+    assert not set(names("in/**/*.png")) & {"run/samples/000001.png", "old/r.png", "@eaDir/h.png", "__MACOSX/h.png"}
+
+
+def test_training_takes_what_inverting_takes(crowded):
+    folder = FolderSource("in")
+    assert [folder.name(i) for i in range(len(folder))] == PHOTOGRAPHS
+    assert sorted(note.split(" ")[0] for note in folder.notes) == ["in/gone.jpg", "in/round.png"]
+    with zipfile.ZipFile(crowded / "all.zip", "w") as archive:
+        for name in (*PHOTOGRAPHS, *(hidden.removeprefix("in/") for hidden in HIDDEN[:6])):
+            archive.writestr(name, "x")
+    packed = open_pictures(crowded / "all.zip")
+    assert [packed.name(i) for i in range(len(packed))] == PHOTOGRAPHS
+
+
+def test_images_that_are_not_read_are_counted_in_one_sentence(tree):
+    for name in ("in/a.gif", "in/b.CR2", "in/sub/c.cr2", "in/d.jxl", "in/.e.gif"):
+        (tree / name).write_text("x")
+    gathered = gather(["in"])
+    assert len(gathered.files) == 3
+    assert gathered.problems == []
+    assert gathered.passed_over == 1
+    assert gathered.skipped() == [
+        (
+            "in",
+            "in holds 4 images of a format that is not read here (2 .cr2, 1 .gif, 1 .jxl), so they were skipped; "
+            "convert them to JPEG or PNG",
+        )
+    ]
+    assert FolderSource("in").notes == [gathered.skipped()[0][1]]
+    assert unread_sentence("x", Counter({".heic": 1})) == (
+        "x holds 1 image of a format that is not read here (1 .heic), so it was skipped; "
+        "convert them to JPEG or PNG, or for HEIC: pip install 'padinv[heif]'"
+    )
+    assert gather(["in/*.gif"]).skipped() == []  # named outright: its reader says what it is
 
 
 def test_names_cannot_lead_out_of_the_results(tree):
