@@ -109,6 +109,23 @@ class Model:
         return self.bundle.generator_hash
 
     @property
+    def predicts_padding(self) -> bool:
+        """Whether the encoder predicts padding; baselines such as pSp, e4e and ReStyle predict latent codes only."""
+        return self.bundle.encoder.get("padding", True) is not False
+
+    def require_padding(self, what: str) -> None:
+        """Refuse an edit that moves padding with a model whose encoder predicts none; `what` is the edit.
+
+        Raises:
+            UsageError: the encoder predicts latent codes only.
+        """
+        if not self.predicts_padding:
+            raise UsageError(
+                f"{what} changes the padding, but the encoder of the model {self.bundle.name} predicts latent codes "
+                "only (a baseline, such as pSp, e4e or ReStyle), so nothing was done; choose one that predicts padding"
+            )
+
+    @property
     def notes(self) -> list[str]:
         """Sentences of the opened sessions that the user should see, without repetition."""
         opened = (note for session in self._sessions.values() for note in session.notes)

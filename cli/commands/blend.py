@@ -85,6 +85,8 @@ def command(
         )
     setup = Setup(model, backend.value, precision.value, threads, align.value, landmarks, face, fit.value)
     reader = setup.reader()
+    if any(source.index is None for source in (*left, *right)):  # a picture, which the encoder has to invert
+        reader.model.require_padding("blend")
     chosen = None if layers is None else parse_layers(layers, reader.model.spec.num_layers)
     started = time.perf_counter()
     many = left if len(left) > 1 else right

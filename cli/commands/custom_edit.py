@@ -97,6 +97,8 @@ def command(
         raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
     setup = common.Setup(model, backend.value, precision.value, threads, align.value, landmarks, face, fit.value)
     reader = setup.reader()
+    if space is edit.EditSpace.padding:
+        reader.model.require_padding("custom-edit --space padding")
     started = time.perf_counter()
     change = _Change(reader)
     if direction is not None:
@@ -208,7 +210,9 @@ class _Change:
         assert second.inversion is not None
         self.direction = difference(first.inversion, second.inversion)
         self.direction.info["sources"] = [first.source.name, second.source.name]
-        if space == "auto":
+        if space == "auto" and not self.reader.model.predicts_padding:
+            self.space, self.sentence = "latent", "space: latent, because the model predicts no padding"
+        elif space == "auto":
             self.evidence = self._weigh(first, second, mask, batch)
             self.direction.info["evidence"] = self.evidence.to_dict()
             self.space, self.sentence = self.evidence.space, self.evidence.sentence()

@@ -95,8 +95,11 @@ def command(
         _check_saved_edit_use(strengths, each, space, region or resolutions)
         changes = SavedEditChange.load(directions, reader.model.generator_hash, reader.model.spec)
     else:
+        terms = parse_edit(directions, reader.model.bundle)
+        if space is edit.Space.padding or (space is None and any(t.direction.space == "padding" for t in terms)):
+            reader.model.require_padding("this edit")
         changes = DirectionEdit(
-            terms=parse_edit(directions, reader.model.bundle),
+            terms=terms,
             strengths=strengths,
             each=each,
             space=None if space is None else space.value,

@@ -96,6 +96,8 @@ def command(
     reader = setup.reader()
     # Fig. 5 of the paper goes from the average image in the padding space, with the latents at w_avg.
     moving = space or (edit.Space.padding if from_average else edit.Space.both)
+    if moving is edit.Space.padding:
+        reader.model.require_padding("interpolate --space padding")
     still = (fixed or Fixed.first).value
     settings = {"steps": steps, "space": moving.value, "fixed": still, "milliseconds": milliseconds}
     like = reader.read(sources[-1]) if region is not None and len(sources) <= 2 and not from_average else None
