@@ -228,3 +228,28 @@ class Encoder(nn.Module):
         image: Tensor = self.generator.synthesis(wp)  # type: ignore[operator]
         factor = self.spec.resolution // self.spec.image_size
         return image if factor == 1 else avg_pool2d(image, factor)
+
+
+def shared_weights(source: Encoder, target: Encoder) -> dict[str, Tensor]:
+    """The weights of one encoder that another one has the same place for, such as a baseline's backbone and heads.
+
+    A head is taken whole or not at all. Nothing is shared by encoders of other architectures, backbones or generators.
+
+    Returns:
+        name -> tensor, for `target.load_state_dict({**target.state_dict(), **shared})`; empty where nothing fits.
+    """
+    a, b = source.config, target.config
+    same_generator = (source.spec.channels, source.spec.wp_shape) == (target.spec.channels, target.spec.wp_shape)
+    if (a.architecture, a.backbone, a.size) != (b.architecture, b.backbone, b.size) or not same_generator:
+        return {}
+    theirs, ours = source.state_dict(), target.state_dict()
+    found = {
+        n: t for n, t in theirs.items() if n in ours and ours[n].shape == t.shape and not n.startswith("generator.")
+    }
+    for layer in range(target.spec.num_layers):
+        head = f"body.latent_heads.{layer}."
+        whole = {n for n in ours if n.startswith(head)} == {n for n in theirs if n.startswith(head)}
+        # The first head of e4e gives a code; the others give what theirs differ from it.
+        if not whole or (layer and a.relative_codes != b.relative_codes):
+            found = {n: t for n, t in found.items() if not n.startswith(head)}
+    return found

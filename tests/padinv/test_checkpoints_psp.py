@@ -16,8 +16,9 @@ from torch import Tensor
 from padinv.checkpoints import describe, load_encoder, load_generator
 from padinv.checkpoints.convert import EncoderOptions, import_encoder, import_generator, read_encoder
 from padinv.models import irse, resnet
-from padinv.models.encoder import EncoderConfig
+from padinv.models.encoder import Encoder, EncoderConfig, shared_weights
 from padinv.runtime.errors import InputError, UsageError
+from padinv.runtime.spec import ModelSpec
 
 W_DIM = 8
 CHANNELS = (6, 5, 4, 3, 2, 2, 2)  # 256 px, 14 codes
@@ -189,6 +190,36 @@ def test_settings_of_old_files_and_new_ones() -> None:
     for bad in ({"backbone": "vgg"}, {"refinements": 99}, {"refinements": True}, {"relative_codes": 1}):
         with pytest.raises(InputError):
             EncoderConfig.from_dict({"padding": False, **bad})
+
+
+def shared_names(source: EncoderConfig, target: EncoderConfig) -> set[str]:
+    spec = ModelSpec(256, (512, 512, 512, 512, 4, 3, 2), W_DIM, W_DIM, 1)
+    a, b = Encoder(spec, source), Encoder(spec, target)
+    shared = shared_weights(a, b)
+    b.load_state_dict({**b.state_dict(), **shared})
+    assert all(torch.equal(b.state_dict()[name], a.state_dict()[name]) for name in shared)
+    return set(shared)
+
+
+def test_a_baseline_gives_its_shared_parts_to_a_new_encoder() -> None:
+    """pSp's backbone, pyramid and heads serve the paper's encoder; its padding branch is new."""
+    ours = EncoderConfig("reference")
+    psp, e4e = EncoderConfig("reference", padding=False), EncoderConfig("reference", padding=False, relative_codes=True)
+    whole = shared_names(ours, ours)
+    parts = shared_names(psp, ours)
+    assert whole - parts
+    assert all(name.startswith(("body.padding_", "body.const_")) for name in whole - parts)
+    fewer = shared_names(e4e, ours)
+    assert {name.split(".")[2] for name in fewer if "latent_heads" in name} == {"0"}
+    assert {name for name in parts if "latent_heads" not in name} <= fewer
+    restyle = EncoderConfig("reference", padding=False, codes_per_level=(LAYERS, 0), refinements=1)
+    some = shared_names(restyle, ours)
+    assert "body.input_layer.0.weight" not in some  # six channels
+    assert "body.backbone_stages.1.0.res_layer.1.weight" in some
+    assert not any(name.startswith("generator.") for name in some)
+    assert {name.split(".")[2] for name in some if "latent_heads" in name} == {"0", "1", "2"}  # those of the same depth
+    assert not shared_names(EncoderConfig("fast"), ours)
+    assert not shared_names(EncoderConfig("reference", padding=False, backbone="resnet34"), ours)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from padinv.losses.identity import IdentityLoss
 from padinv.losses.lpips import LPIPS
 from padinv.losses.objective import Objective
 from padinv.models.discriminator import Discriminator
+from padinv.models.encoder import shared_weights
 from padinv.models.face_recognition import load_face_network
 from padinv.models.generator import Generator
 from padinv.picture_sources import open_pictures
@@ -202,12 +203,14 @@ class Training:
     def _start_from(self, path: Path) -> None:
         file = path / "encoder.safetensors" if path.is_dir() else path
         other = load_encoder(file)
-        if other.spec != self.generator.spec or other.config != self.config.encoder:
+        encoder = self.trainer.raw_encoder
+        shared = shared_weights(other, encoder)
+        if not shared:
             raise MismatchError(f"{file} is an encoder of another kind, so --init cannot start from it")
-        self.trainer.raw_encoder.load_state_dict(other.state_dict())
-        if self.trainer.average is not None:
-            self.trainer.average.module.load_state_dict(other.state_dict())
-        self.reporter.message(f"starting from the weights of {file}")
+        for module in (encoder, *([] if self.trainer.average is None else [self.trainer.average.module])):
+            module.load_state_dict({**module.state_dict(), **shared})
+        parts = "" if len(shared) == len(encoder.state_dict()) else f" ({len(shared)} tensors; the others are new)"
+        self.reporter.message(f"starting from the weights of {file}{parts}")
 
     def _resume(self) -> dict[str, Any] | None:
         """Load what an earlier part of the run saved, and write again what a kill kept it from writing."""
