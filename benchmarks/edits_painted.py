@@ -71,7 +71,7 @@ def measure(
     rows.setdefault("no edit", Sums()).add(plain, true, plain, regions)
     for k in range(pairs):
         direction = difference(inv_a[k], inv_painted[k])
-        choice = auto.weigh(model, inv_a[k], inv_painted[k], a[k], painted_a[k], faces=drawn).space
+        choice = auto.choose_space(model, inv_a[k], inv_painted[k], a[k], painted_a[k], faces=drawn).space
         totals = {}
         for space in ("latent", "padding", "both"):
             made = model.generate_for_encoder(apply(inv_b, direction, space))  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ class EditSpace(str, Enum):
     """What a custom edit moves."""
 
     auto = "auto"
+    each = "each"
     padding = "padding"
     latent = "latent"
     both = "both"

@@ -79,13 +79,15 @@ class LazyCommands(dict[str, Any]):
 
     def __getitem__(self, verb: str) -> Any:
         if super().__getitem__(verb) is None:
-            command = import_module(VERBS[verb][0]).command
+            module = import_module(VERBS[verb][0])
+            command = module.command
             if isinstance(command, typer.Typer):  # a verb with verbs of its own, like directions
                 app = command
             else:
                 app = typer.Typer(add_completion=False, rich_markup_mode=None)
                 settings = {"help_option_names": ["-h", "--help"]}
-                app.command(name=verb, context_settings=settings)(command)
+                kind = getattr(module, "COMMAND", None)  # a verb that reads its arguments in its own way
+                app.command(name=verb, cls=kind, context_settings=settings)(command)
             self[verb] = typer.main.get_command(app)
         return super().__getitem__(verb)
 

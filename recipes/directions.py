@@ -162,19 +162,23 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--images", type=int, default=2000, help="photographs for the fit, and as many for classifiers")
+    parser.add_argument("--threads", type=int, help="threads of the model; all cores if left out")
     parser.add_argument("--sheet", type=Path, help="also draw strips on the public-domain portraits here")
     given = parser.parse_args()
-    model = Model.load(given.bundle, "cpu")
+    model = Model.load(given.bundle, "cpu", given.threads)
     detector = YuNet(given.weights / "yunet.onnx")
     identity = Identity(given.weights / "mobilefacenet.pt", model.spec.template)
     labels = given.faces / "labels.csv"
     n = given.images
+    print("fitting", flush=True)
     training = Data(model, detector, given.faces / "train.zip", labels, range(n))
     directions = {**fit_scores(training), **fit_painted(model, training)}
     del training
+    print("training the classifiers that measure", flush=True)
     other = Data(model, detector, given.faces / "train.zip", labels, range(n, 2 * n))
     by_name = measures(detector, train_classifiers(model, other, identity))
     del other
+    print("measuring", flush=True)
     held_out = Data(model, detector, given.faces / "val.zip", labels, range(HELD_OUT))
     figures: dict[str, Any] = {
         "model": model.bundle.name,

@@ -1,4 +1,4 @@
-"""`padinv custom-edit`: one pair of pictures defines an edit, which goes onto any number of others."""
+"""`padinv custom-edit`: one or several pairs of pictures define an edit, which goes onto any number of others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
@@ -15,13 +16,29 @@ from padinv.cli import options as opt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+
     from padinv.runtime.batch.edit_files import Edited
-    from padinv.runtime.batch.sources import Loaded, Reader
-    from padinv.runtime.editing import Direction
-    from padinv.runtime.editing.auto_space import Evidence
-    from padinv.runtime.inversion import Inversion
+    from padinv.runtime.batch.pair_edit import PairEdit
+    from padinv.runtime.batch.sources import Reader
 
 DEFAULT_OUT = Path("padinv-out/custom-edit")
+
+
+class COMMAND(TyperCommand):
+    """Reads `--pair A A'` any number of times: Typer repeats options of one value only, so each pair becomes two."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, read = list(args), []
+        while given:
+            word = given.pop(0)
+            if word == "--":
+                read += [word, *given]
+                break
+            read.append(word)
+            if word == "--pair" and len(given) >= 2 and not any(value.startswith("--") for value in given[:2]):
+                read += [given.pop(0), "--pair", given.pop(0)]
+        return super().parse_args(ctx, read)
 
 
 def command(
@@ -29,8 +46,13 @@ def command(
         list[str] | None, typer.Argument(metavar="TARGET...", help="Further targets, so that shell patterns work.")
     ] = None,
     pair: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option("--pair", metavar="A A'", help="A picture and its edited version, or their inversion files."),
+        list[Path] | None,
+        typer.Option(
+            "--pair",
+            metavar="A A'",
+            help="A picture and its edited version, or their inversion files. Repeated: pairs of the same edit, whose "
+            "mean is taken.",
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -44,9 +66,14 @@ def command(
     ] = None,
     space: Annotated[
         edit.EditSpace,
-        typer.Option("--space", help="Where the edit is made; auto decides by what each does to other faces."),
+        typer.Option(
+            "--space",
+            help="Where the edit is made; auto decides by what each does to other faces; each also makes all of them.",
+        ),
     ] = edit.EditSpace.auto,
-    strength: edit.StrengthOption = 1.0,
+    strength: Annotated[
+        str, typer.Option("--strength", metavar="NUMBER|auto", help="How far to go; auto decides by the same evidence.")
+    ] = "1",
     mask: Annotated[
         Path | None,
         typer.Option("--mask", metavar="PICTURE", help="White where auto compares: as A's picture, or a square face."),
@@ -71,21 +98,23 @@ def command(
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
 ) -> None:
-    """Edit pictures as one pair shows it (section 4.4 of the paper).
+    """Edit pictures as one pair, before and after, shows it (section 4.4 of the paper).
 
     The difference between the inversions of A and A' is added to every target: of the padding for what changes form,
     of the latents for what changes style. --space auto tries both on faces that the generator draws, and takes the one
-    that makes more of the change there and disturbs less around it.
+    that makes more of the change there and disturbs less around it. --space each writes NAME.padding.png,
+    NAME.latent.png and NAME.both.png as well (Fig. 9 of the paper).
     """
     import padinv.cli.edit_common as common
     from padinv.cli.main import say
     from padinv.runtime.batch.edit_files import Job, Task
     from padinv.runtime.batch.masks import read_region
     from padinv.runtime.batch.sources import find_sources
-    from padinv.runtime.editing import apply
     from padinv.runtime.errors import InputError, UsageError
 
-    _check_use(pair, direction, save, mask, space)
+    pairs = _pairs(pair or [])
+    _check_use(pairs, direction, save, mask, space)
+    how_far = _strength(strength)
     paths = [*(target or []), *(targets or [])]
     if not paths and save is None:
         raise UsageError("give targets to edit (--target PATH), or a file to --save the direction in")
@@ -97,39 +126,24 @@ def command(
         raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
     setup = common.Setup(model, backend.value, precision.value, threads, align.value, landmarks, face, fit.value)
     reader = setup.reader()
-    if space is edit.EditSpace.padding:
-        reader.model.require_padding("custom-edit --space padding")
+    if space in (edit.EditSpace.padding, edit.EditSpace.each):
+        reader.model.require_padding(f"custom-edit --space {space.value}")
     started = time.perf_counter()
-    change = _Change(reader)
-    if direction is not None:
-        change.load(direction, space.value)
-    else:
-        assert pair is not None
-        change.measure(pair, space.value, mask, batch)
-    for sentence in change.notes:
+    changes = _measured(reader, pairs, direction, space.value, how_far, mask, batch)
+    for sentence in changes.notes:
         say(sentence)
     if not as_json:
-        typer.echo(change.sentence)
+        typer.echo(changes.sentence)
     if save is not None:
-        change.direction.save(save)
+        changes.direction.save(save)
         if not as_json:
             typer.echo(f"direction: {save}")
     like = reader.read(sources[0]) if region is not None and len(sources) == 1 else None
-    limited = read_region(region, resolutions, reader.model.spec, like)
-
-    def algebra(targets: Inversion) -> dict[str, Inversion]:
-        edited = apply(targets, change.direction, change.space, strength)  # type: ignore[arg-type]
-        return {"": edited if limited is None else limited.limit(targets, edited)}
-
+    changes.region = read_region(region, resolutions, reader.model.spec, like)
     task = Task(
-        algebra,
-        {
-            "verb": "custom-edit",
-            "direction": change.fingerprint(),
-            "space": change.space,
-            "strength": strength,
-            **({} if limited is None else {"region": limited.fingerprint()}),
-        },
+        changes,
+        {"verb": "custom-edit", **changes.recipe()},
+        changes.variants,
         save_inversions=save_inversions,
         paste=paste_back,
         feather=feather,
@@ -140,14 +154,15 @@ def command(
     else:
         outcome = common.run_jobs(reader, jobs, task, out, "editing", batch, overwrite, problems)
         title = f"{len(outcome.results)} picture{'' if len(outcome.results) == 1 else 's'} edited"
-        views = _Views(reader, change)
+        views = _Views(reader, changes)
         made = common.lay_out(
             out, outcome, title, views.rows, views.compare, common.model_facts(reader), sheet, report, overwrite,
-            [change.sentence],
+            [changes.sentence],
         )  # fmt: skip
     facts: dict[str, Any] = {
-        "space": change.space,
-        "evidence": change.evidence.to_dict() if change.evidence else change.direction.info.get("evidence"),
+        "space": changes.space,
+        "strength": changes.strength,
+        "evidence": changes.evidence.to_dict() if changes.evidence else changes.direction.info.get("evidence"),
         "direction": str(save) if save else (str(direction) if direction else None),
     }
     if not jobs:
@@ -157,126 +172,101 @@ def command(
     raise typer.Exit(common.sum_up(outcome, out, time.perf_counter() - started, made, as_json, "edited", **facts))
 
 
+def _pairs(paths: list[Path]) -> list[tuple[Path, Path]]:
+    """A, A', B, B', ... -> pairs."""
+    from padinv.runtime.errors import UsageError
+
+    if len(paths) % 2:
+        raise UsageError(f"--pair takes a picture and its edited version, and {paths[-1]} stands alone")
+    return list(zip(paths[::2], paths[1::2], strict=True))
+
+
+def _strength(text: str) -> float | None:
+    """A number; None for 'auto'."""
+    from padinv.runtime.editing.gallery import parse_strengths
+    from padinv.runtime.errors import UsageError
+
+    if text == "auto":
+        return None
+    values = parse_strengths(text)
+    if len(values) != 1:
+        raise UsageError(f"--strength takes one number or auto here, not {text!r}")
+    return values[0]
+
+
 def _check_use(
-    pair: tuple[Path, Path] | None,
-    direction: Path | None,
-    save: Path | None,
-    mask: Path | None,
-    space: edit.EditSpace,
+    pairs: list[tuple[Path, Path]], direction: Path | None, save: Path | None, mask: Path | None, space: edit.EditSpace
 ) -> None:
     from padinv.runtime.errors import UsageError
 
-    if (pair is None) == (direction is None):
+    if bool(pairs) == (direction is not None):
         raise UsageError("give either --pair A A' or --direction FILE, and not both")
     if direction is not None and (save is not None or mask is not None):
         raise UsageError("--save and --mask go with --pair: a saved direction is finished")
-    if mask is not None and space is not edit.EditSpace.auto:
+    if mask is not None and space not in (edit.EditSpace.auto, edit.EditSpace.each):
         raise UsageError("--mask limits what --space auto compares; leave one of the two out")
 
 
-class _Change:
-    """The direction, the space it is applied in, and why."""
+def _measured(
+    reader: Reader,
+    pairs: list[tuple[Path, Path]],
+    direction: Path | None,
+    space: Any,
+    strength: float | None,
+    mask: Path | None,
+    batch: int,
+) -> PairEdit:
+    """The edit that the pairs show, or that was saved."""
+    from padinv.cli.progress import progress_bar
+    from padinv.runtime.batch.pair_edit import edit_from_file, edit_from_pairs, steps
 
-    direction: Direction
-    space: str
-    sentence: str
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        self.evidence: Evidence | None = None
-        self.notes: list[str] = []
-        self.pair: list[Loaded] = []
-
-    def load(self, path: Path, space: str) -> None:
-        from padinv.runtime.editing import SPACES, Direction
-        from padinv.runtime.errors import UsageError
-
-        self.direction = Direction.load(path)
-        self.direction.require_generator(self.reader.model.generator_hash, str(path))
-        recorded = self.direction.space
-        if space == "auto" and recorded is None:
-            raise UsageError(f"{path} records no space, so choose one: --space {' or '.join(SPACES)}")
-        self.space = str(recorded) if space == "auto" else space
-        self.sentence = f"space: {self.space}" + (", as saved" if space == "auto" else "")
-
-    def measure(self, paths: tuple[Path, Path], space: str, mask: Path | None, batch: int) -> None:
-        from padinv.runtime.editing import difference
-
-        first = self.reader.load(paths[0])
-        second = self.reader.load(paths[1], like=first)
-        self.pair = [first, second]
-        self.notes = [note for note in (first.note, second.note) if note]
-        assert first.inversion is not None
-        assert second.inversion is not None
-        self.direction = difference(first.inversion, second.inversion)
-        self.direction.info["sources"] = [first.source.name, second.source.name]
-        if space == "auto" and not self.reader.model.predicts_padding:
-            self.space, self.sentence = "latent", "space: latent, because the model predicts no padding"
-        elif space == "auto":
-            self.evidence = self._weigh(first, second, mask, batch)
-            self.direction.info["evidence"] = self.evidence.to_dict()
-            self.space, self.sentence = self.evidence.space, self.evidence.sentence()
-        else:
-            self.space, self.sentence = space, f"space: {space}"
-        self.direction.info["space"] = self.space
-
-    def _weigh(self, first: Loaded, second: Loaded, mask_path: Path | None, batch: int) -> Evidence:
-        from padinv.cli.edit_common import inputs_of
-        from padinv.cli.progress import progress_bar
-        from padinv.runtime.batch.masks import read_mask
-        from padinv.runtime.editing.auto_space import STEPS, weigh
-        from padinv.runtime.images import to_float
-
-        size = self.reader.model.spec.image_size
-        assert first.inversion is not None
-        assert second.inversion is not None
-        mask = None if mask_path is None else read_mask(mask_path, first, size)
-        # Two pictures, or two reconstructions: one of each would count what the inversion loses as an edit.
-        if first.pixels is None or second.pixels is None:
-            first_view, second_view = (
-                self.reader.model.generate_for_encoder(one)[0] for one in (first.inversion, second.inversion)
-            )
-        else:
-            first_view, second_view = (to_float(picture[None])[0] for picture in inputs_of(self.reader, self.pair))
-        with progress_bar("weighing", STEPS) as bar:
-            return weigh(
-                self.reader.model, first.inversion, second.inversion, first_view, second_view, mask,
-                batch_size=batch, tick=bar.advance,
-            )  # fmt: skip
-
-    def fingerprint(self) -> str:
-        """Changes with the direction's values."""
-        from padinv.runtime.files import sha256_bytes
-
-        return sha256_bytes(b"".join(array.tobytes() for array in self.direction.arrays().values()))
+    if direction is not None:
+        return edit_from_file(reader, direction, space, strength)
+    with progress_bar("comparing", steps(space, strength)) as bar:
+        return edit_from_pairs(reader, pairs, space, strength, mask=mask, batch_size=batch, on_progress=bar.advance)
 
 
 class _Views:
-    """How edits are laid out."""
+    """How edits are laid out: the pairs, then every picture with its edits."""
 
-    def __init__(self, reader: Reader, change: _Change) -> None:
-        self.reader, self.change = reader, change
+    def __init__(self, reader: Reader, changes: PairEdit) -> None:
+        self.reader, self.changes = reader, changes
+        self.shown = changes.variants[1:] or ("",)  # with --space each, the result is one of the others
 
     def rows(self, results: Sequence[Edited]) -> tuple[Sequence[str], list]:
         from padinv.cli.edit_common import inputs_of, results_inputs
 
         rows = []
-        if self.change.pair:
-            before, after = inputs_of(self.reader, self.change.pair)
-            rows.append(("the pair: " + " and ".join(one.source.name for one in self.change.pair), [before, after]))
+        for pair in self.changes.pairs:
+            before, after = inputs_of(self.reader, pair)
+            caption = "the pair: " + " and ".join(one.source.name for one in pair)
+            rows.append((caption, [before, after, *[_blank(after)] * (len(self.shown) - 1)]))
         inputs = results_inputs(self.reader, results)
-        rows += [(edited.job.name, [one, edited.pictures[""]]) for edited, one in zip(results, inputs, strict=True)]
-        return ["before", "after"], rows
+        rows += [
+            (edited.job.name, [one, *(edited.pictures[variant] for variant in self.shown)])
+            for edited, one in zip(results, inputs, strict=True)
+        ]
+        return ["before", *(variant or "after" for variant in self.shown)], rows
 
     def compare(self, results: Sequence[Edited]) -> list:
         from padinv.cli.edit_common import inputs_of, results_inputs
         from padinv.runtime.reports.comparison_report import Comparison
 
-        beside = (
-            dict(zip(("A", "A'"), inputs_of(self.reader, self.change.pair), strict=False)) if self.change.pair else {}
-        )
+        beside = {}
+        if self.changes.pairs:
+            beside = dict(zip(("A", "A'"), inputs_of(self.reader, self.changes.pairs[0]), strict=True))
         inputs = results_inputs(self.reader, results)
         return [
-            Comparison(edited.job.name, one, edited.pictures[""], beside=beside)
+            Comparison(
+                edited.job.name,
+                one,
+                edited.pictures[""],
+                beside={**beside, **{variant: edited.pictures[variant] for variant in self.changes.variants[1:]}},
+            )
             for edited, one in zip(results, inputs, strict=True)
         ]
+
+
+def _blank(picture: np.ndarray) -> np.ndarray:
+    """A white picture of the same size, where a row has nothing to show."""
+    return picture * 0 + 255

@@ -22,7 +22,9 @@ from padinv.runtime.model import DEFAULT_BATCH, Model
 CANDIDATES: tuple[Space, ...] = ("padding", "latent")
 FACES = 12  # with 32 of them the choice is right as often, with 4 a little less
 TRUNCATION = 0.7  # faces as they are, and none of the odd ones
-STEPS = FACES * (2 + len(CANDIDATES))  # pictures that are generated
+STEPS = FACES * (2 + len(CANDIDATES))  # pictures that are generated for the choice of the space
+STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+STRENGTH_STEPS = FACES * len(STRENGTHS)  # pictures that the choice of the strength takes besides
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Evidence:
             f"{space} reproduces {score.reproduced:.0%} of the change and disturbs {score.disturbed:.0%} around it"
             for space, score in self.scores.items()
         ]
-        doubt = "" if self.helps else ", though leaving a face alone is nearer to its edited picture than either"
+        doubt = "" if self.helps else " (warning: on other faces, neither edit is closer to the target than no edit)"
         return f"on other faces, {'; '.join(parts)}; chosen: {self.space}{doubt}"
 
 
@@ -111,7 +113,59 @@ class Faces:
         return cls(pictures, inversion, _pictures(model, inversion, batch_size, tick))
 
 
-def weigh(
+class Trial:
+    """Tries a pair's edit on other faces, where the pair's change is carried over as a picture.
+
+    Args:
+        a_picture, edited_picture: float [3, S, S] in [-1, 1], S = spec.image_size: the pictures themselves, or their
+            reconstructions where those are all there is.
+        mask: see `changed_region`; also limits where disturbance is looked for.
+        faces: to try it on; None: `Faces.generated`.
+        batch_size: images that go through a network at once.
+        tick: called with a number of pictures as they are made.
+
+    Raises:
+        InputError: the two pictures do not differ.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        a_picture: np.ndarray,
+        edited_picture: np.ndarray,
+        *,
+        mask: np.ndarray | None = None,
+        faces: Faces | None = None,
+        batch_size: int = DEFAULT_BATCH,
+        tick: Callable[[int], None] | None = None,
+    ) -> None:
+        self.model, self.batch_size, self.tick = model, batch_size, tick
+        self.region = changed_region(a_picture, edited_picture, mask)
+        self.outside = (1 - self.region) if mask is None else (1 - self.region) * (mask > 0)
+        self.faces = Faces.generated(model, batch_size=batch_size, tick=tick) if faces is None else faces
+        self.change = Change.between(a_picture, edited_picture, self.region)
+        self.wanted = self.change.on(self.faces.pictures) - self.faces.pictures
+        self.whole = max(float((self.region * np.square(self.wanted)).sum()), 1e-12)
+
+    def score(self, direction: Direction, space: Space, strength: float = 1.0) -> Score:
+        """What a direction does to the faces, in one space and at one strength."""
+        edited = apply(self.faces.inversion, direction, space, strength)
+        made = _pictures(self.model, edited, self.batch_size, self.tick) - self.faces.reconstructed
+        left = float((self.region * np.square(made - self.wanted)).sum()) / self.whole
+        return Score(1 - left, float((self.outside * np.square(made)).sum()) / self.whole)
+
+    def choose_space(self, direction: Direction) -> Evidence:
+        """Score both spaces at a strength of 1."""
+        scores: dict[str, Score] = {space: self.score(direction, space) for space in CANDIDATES}
+        return Evidence(scores, float(self.region.mean()), self.change.displacement is not None)
+
+    def choose_strength(self, direction: Direction, space: Space) -> tuple[float, dict[float, Score]]:
+        """The strength out of `STRENGTHS` with the smallest error, and all scores."""
+        scores = {strength: self.score(direction, space, strength) for strength in STRENGTHS}
+        return min(scores, key=lambda strength: scores[strength].error), scores
+
+
+def choose_space(
     model: Model,
     a: Inversion,
     edited: Inversion,
@@ -127,30 +181,16 @@ def weigh(
 
     Args:
         a, edited: inversions of A and A', one image each.
-        a_picture, edited_picture: float [3, S, S] in [-1, 1], S = spec.image_size: the pictures themselves, or their
-            reconstructions where those are all there is.
-        mask: see `changed_region`; also limits where disturbance is looked for.
         direction: from A to A'; None: their difference.
-        faces: to try it on; None: `Faces.generated`.
-        batch_size: images that go through a network at once.
         tick: called with a number of pictures as they are made, `STEPS` in all where `faces` is None.
+        The others: see `Trial`.
 
     Raises:
         InputError: A and A' do not differ.
     """
     direction = difference(a, edited) if direction is None else direction
-    region = changed_region(a_picture, edited_picture, mask)
-    outside = (1 - region) if mask is None else (1 - region) * (mask > 0)
-    faces = Faces.generated(model, batch_size=batch_size, tick=tick) if faces is None else faces
-    change = Change.between(a_picture, edited_picture, region)
-    wanted = change.on(faces.pictures) - faces.pictures
-    whole = max(float((region * np.square(wanted)).sum()), 1e-12)
-    scores: dict[str, Score] = {}
-    for space in CANDIDATES:
-        made = _pictures(model, apply(faces.inversion, direction, space), batch_size, tick) - faces.reconstructed
-        left = float((region * np.square(made - wanted)).sum()) / whole
-        scores[space] = Score(1 - left, float((outside * np.square(made)).sum()) / whole)
-    return Evidence(scores, float(region.mean()), change.displacement is not None)
+    trial = Trial(model, a_picture, edited_picture, mask=mask, faces=faces, batch_size=batch_size, tick=tick)
+    return trial.choose_space(direction)
 
 
 def _pictures(model: Model, inversion: Inversion, batch_size: int, tick: Callable[[int], None] | None) -> np.ndarray:

@@ -14,7 +14,7 @@ from padinv.runtime.alignment.aligner import Aligner, item_transform
 from padinv.runtime.alignment.face_detector import FaceDetector
 from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
 from padinv.runtime.editing import Direction, Space, apply, difference, interpolate
-from padinv.runtime.editing.auto_space import Faces, weigh
+from padinv.runtime.editing.auto_space import Faces, choose_space
 from padinv.runtime.editing.saved_edit import SavedEdit
 from padinv.runtime.errors import UsageError
 from padinv.runtime.images import array_to_image, to_float, to_rgb, to_uint8
@@ -154,7 +154,7 @@ class Workbench:
             if self._faces is None:
                 self._faces = Faces.generated(self.model)
             encoded = self.model.encode(to_float(after.pixels[None]))
-            evidence = weigh(
+            evidence = choose_space(
                 self.model, photo.inversion, encoded, first, second, direction=direction, faces=self._faces
             )
         return {**evidence.to_dict(), "sentence": evidence.sentence()}

@@ -440,3 +440,59 @@ def test_help_of_every_verb_names_the_shared_options(run_cli):
             assert {"model", "align", "face", "fit", "batch", "backend", "precision"} <= names, module.__name__
     for verb in ("align", "blend", "custom-edit", "interpolate"):
         assert run_cli(verb, "--help").code == 0
+
+
+def test_several_pairs_are_averaged(edit, pictures, tmp_path, tiny_bundle):
+    """Their mean is what is added; what a single pair changes by chance averages out."""
+    afters = [painted(pictures / "a.png"), painted(pictures / "sub" / "c.png")]
+    pairs = ("--pair", pictures / "a.png", afters[0], "--pair", pictures / "sub" / "c.png", afters[1])
+    call = ("custom-edit", *pairs, pictures / "b.jpg", "--space", "padding", "--out", tmp_path / "out")
+    assert edit(*call, "--save", tmp_path / "mean.safetensors").code == 0
+    model = Model.load(tiny_bundle, "cpu", 1)
+    before = model.invert([Image.open(pictures / name) for name in ("a.png", "sub/c.png")])
+    after = model.invert([Image.open(path) for path in afters])
+    mean = Direction.load(tmp_path / "mean.safetensors")
+    np.testing.assert_allclose(mean.const, (after.const - before.const).mean(axis=0), atol=1e-6)
+    assert mean.info["sources"] == ["a.png", "a-edited.png", "c.png", "c-edited.png"]
+    b = model.invert([Image.open(pictures / "b.jpg")])
+    expected = model.generate(editing.apply(b, mean, "padding"))[0]
+    np.testing.assert_array_equal(pixels(tmp_path / "out" / "b.jpg.png"), expected)
+    odd = edit("custom-edit", "--pair", pictures / "a.png", "--target", pictures / "b.jpg")
+    assert "--pair takes a picture and its edited version" in one_sentence(odd, 2)
+
+
+def test_each_space_beside_the_other(edit, pictures, tmp_path, tiny_bundle):
+    """Fig. 9 of the paper."""
+    out = tmp_path / "out"
+    after = painted(pictures / "a.png")
+    result = edit(
+        "custom-edit", "--pair", pictures / "a.png", after, pictures, "--space", "each", "--out", out, "--json"
+    )
+    assert result.code == 0, result.err
+    model = Model.load(tiny_bundle, "cpu", 1)
+    a, edited, b = (model.invert([Image.open(path)]) for path in (pictures / "a.png", after, pictures / "b.jpg"))
+    for space in ("padding", "latent", "both"):
+        expected = model.generate(editing.apply(b, editing.difference(a, edited), space))[0]
+        np.testing.assert_array_equal(pixels(out / f"b.jpg.{space}.png"), expected)
+    chosen = json.loads(result.out)["space"]
+    np.testing.assert_array_equal(pixels(out / "b.jpg.png"), pixels(out / f"b.jpg.{chosen}.png"))
+
+
+def test_the_strength_can_be_chosen_by_evidence(edit, pictures, tmp_path):
+    """The strength with the smallest error on other faces is taken, recorded and applied."""
+    pair = ("--pair", pictures / "a.png", painted(pictures / "a.png"))
+    saved = tmp_path / "white.safetensors"
+    call = ("custom-edit", *pair, pictures / "b.jpg", "--strength", "auto", "--save", saved, "--out", tmp_path / "out")
+    result = edit(*call, "--json")
+    assert result.code == 0, result.err
+    chosen = json.loads(result.out)["strength"]
+    info = Direction.load(saved).info
+    errors = {float(s): 1 - score["reproduced"] + score["disturbed"] for s, score in info["strengths"].items()}
+    assert chosen == info["strength"] == min(errors, key=errors.__getitem__)
+    again = edit(
+        "custom-edit", "--direction", saved, pictures / "b.jpg", "--strength", "auto", "--out", tmp_path / "o2"
+    )
+    assert again.code == 0, again.err
+    np.testing.assert_array_equal(pixels(tmp_path / "o2" / "b.jpg.png"), pixels(tmp_path / "out" / "b.jpg.png"))
+    wrong = edit("custom-edit", *pair, pictures / "b.jpg", "--strength", "0:1:3")
+    assert "takes one number or auto" in one_sentence(wrong, 2)

@@ -5,7 +5,7 @@ import pytest
 from tiny_bundle import SPEC
 
 from padinv.runtime import editing
-from padinv.runtime.editing.auto_space import FACES, STEPS, TRUNCATION, Evidence, Faces, Score, weigh
+from padinv.runtime.editing.auto_space import FACES, STEPS, TRUNCATION, Evidence, Faces, Score, choose_space
 from padinv.runtime.editing.pair_change import Change, changed_region
 from padinv.runtime.errors import InputError
 from padinv.runtime.inversion import Inversion
@@ -26,7 +26,7 @@ def test_the_space_that_holds_the_change_is_chosen(tiny_bundle, name, space):
     a, edited = moved(name, 5.0 if name != "const" else 0.5)
     pair = [model.generate_float(one)[0].clip(-1, 1) for one in (a, edited)]
     faces = Faces(pair[0][None], a, pair[0][None])  # A itself, on which the difference makes the change exactly
-    evidence = weigh(model, a, edited, *pair, faces=faces)
+    evidence = choose_space(model, a, edited, *pair, faces=faces)
     other = "latent" if space == "padding" else "padding"
     assert evidence.space == space
     assert evidence.helps
@@ -53,7 +53,7 @@ def test_an_edit_that_does_more_harm_than_good_is_said_to():
     assert not evidence.helps
     assert not evidence.to_dict()["helps"]
     assert evidence.sentence().endswith(
-        "chosen: padding, though leaving a face alone is nearer to its edited picture than either"
+        "chosen: padding (warning: on other faces, neither edit is closer to the target than no edit)"
     )
 
 
@@ -69,7 +69,7 @@ def test_scores_are_those_of_plain_arithmetic_on_the_generators_faces(tiny_bundl
         mask[:, :10] = 1
     a, edited = model.encode(before[None]), model.encode(after[None])
     ticks: list[int] = []
-    evidence = weigh(model, a, edited, before, after, mask, batch_size=5, tick=ticks.append)
+    evidence = choose_space(model, a, edited, before, after, mask, batch_size=5, tick=ticks.append)
     assert sum(ticks) == STEPS
     region = changed_region(before, after, mask)
     change = Change.between(before, after, region)
@@ -97,4 +97,4 @@ def test_a_pair_without_a_difference_is_refused(tiny_bundle):
     picture = np.zeros((3, 16, 16), np.float32)
     a = model.encode(picture[None])
     with pytest.raises(InputError, match="show no difference"):
-        weigh(model, a, a, picture, picture)
+        choose_space(model, a, a, picture, picture)
