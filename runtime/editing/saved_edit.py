@@ -20,8 +20,9 @@ from padinv.runtime.editing.layers import layer_mask
 from padinv.runtime.editing.operations import apply
 from padinv.runtime.editing.region import Region, region_of_mask
 from padinv.runtime.errors import InputError, MismatchError, OutputError, UsageError
-from padinv.runtime.files import atomic_path, sha256_bytes
+from padinv.runtime.files import sha256_bytes, write_bytes
 from padinv.runtime.inversion import Inversion, read_arrays, require_same_generator
+from padinv.runtime.safetensors_file import safetensors_bytes
 from padinv.runtime.spec import ModelSpec
 
 FORMAT = "padinv-edit-1"
@@ -140,16 +141,13 @@ class SavedEdit:
         Raises:
             OutputError: not writable, or values that are not finite.
         """
-        from safetensors.numpy import save_file
-
         arrays, notes = self.parts()
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise OutputError(f"cannot write {path}: the edit holds values that are not finite")
         arrays = arrays or {"empty": np.zeros(1, np.float32)}  # a safetensors file of nothing cannot be read back
         ready = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
         metadata = {"format": FORMAT, "generator_hash": self.generator_hash, "notes": json.dumps(notes)}
-        with atomic_path(path) as temporary:
-            save_file(ready, temporary, metadata=metadata)
+        write_bytes(path, safetensors_bytes(ready, metadata))
 
     @classmethod
     def load(cls, path: Path | str) -> SavedEdit:

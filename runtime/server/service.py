@@ -25,7 +25,6 @@ from padinv.runtime.server.uploads import (
     Photograph,
     decode_image,
     encode_png,
-    pack_inversion,
     paste,
     read_photograph,
     unpack_direction,
@@ -122,7 +121,7 @@ class Service:
         self._check_count(len(inversion))
         images = await asyncio.gather(*(self._generated(inversion[i]) for i in range(len(inversion))))
         packed = [await self._aside(encode_png, to_uint8(image[None])[0]) for image in images]
-        return schemas.Pictures(images=packed, inversion=await self._aside(pack_inversion, inversion, "float32"))
+        return schemas.Pictures(images=packed, inversion=await self._aside(inversion.to_bytes, "float32"))
 
     async def _start(
         self, image: bytes | None, inversion: bytes | None, name: str, options: schemas.ReadingOptions
@@ -179,7 +178,7 @@ class Service:
             whole = decode_image(into.data, into.name, self.limits)
             pasted = paste((whole, into.name), pixels, into.item, request.feather)
             photo = encode_png(pasted, profile=whole.info.get("icc_profile"))
-        return schemas.Answer(image=encode_png(pixels), inversion=pack_inversion(inversion, request.dtype), photo=photo)
+        return schemas.Answer(image=encode_png(pixels), inversion=inversion.to_bytes(request.dtype), photo=photo)
 
     def _edited(self, inversion: Inversion, request: schemas.EditRequest) -> Inversion:
         for name, strength in request.directions.items():

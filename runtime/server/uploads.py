@@ -105,14 +105,6 @@ def read_photograph(
     return Photograph(name, data, prepared.pixels, item, placement.faces, note)
 
 
-def pack_inversion(inversion: Inversion, dtype: str = "float32") -> bytes:
-    """The bytes of the file that `Inversion.save` writes."""
-    with tempfile.TemporaryDirectory(prefix="padinv-") as folder:
-        path = Path(folder) / "inversion.safetensors"
-        inversion.save(path, dtype)
-        return path.read_bytes()
-
-
 def unpack_inversion(data: bytes, model: Model, name: str = "the inversion") -> Inversion:
     """An uploaded inversion file, checked like any file from outside, and against the model.
 

@@ -14,7 +14,7 @@ import numpy as np
 from padinv.runtime.editing.saved_edit import SavedEdit
 from padinv.runtime.errors import UsageError
 from padinv.runtime.reports.animation import save_animation
-from padinv.runtime.server.uploads import encode_png, pack_inversion, safe_name
+from padinv.runtime.server.uploads import encode_png, safe_name
 from padinv.runtime.studio.commands import Command, edit_name, landmarks_name
 from padinv.runtime.studio.edit_state import Interpolation
 from padinv.runtime.studio.photo import Photo
@@ -48,7 +48,7 @@ def export(bench: Workbench, photo: Photo, edit: SavedEdit, how: Command, what: 
         "picture": lambda: _picture(bench, photo, edit, how),
         "photo": lambda: _photo(bench, photo, edit, how),
         "inversion": lambda: Download(
-            f"{photo.name}.safetensors", SAFETENSORS, pack_inversion(bench.edited(photo, edit))
+            f"{photo.name}.safetensors", SAFETENSORS, bench.edited(photo, edit).to_bytes("float32")
         ),
         "edit": lambda: Download(edit_name(photo), SAFETENSORS, _saved(edit.save, "edit.safetensors")),
         "landmarks": lambda: _landmarks(photo),
