@@ -52,6 +52,7 @@ def command(
     ] = 60,
     backend: opt.BackendOption = opt.Backend.auto,
     precision: opt.PrecisionOption = opt.Precision.auto,
+    device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
 ) -> None:
     """Serve a model over HTTP: POST /v1/invert, /v1/edit, /v1/blend and /v1/generate; the API is described at /docs.
@@ -70,7 +71,7 @@ def command(
         upload_bytes=max_upload * MIB, pixels=max_pixels * 1_000_000, requests=max_requests,
         connections=4 * max_requests + 16, batch=batch, answer_seconds=timeout,
     )  # fmt: skip
-    loaded = Model.load(model, backend.value, threads, precision.value)
+    loaded = Model.load(model, backend.value, threads, precision.value, device)
     hosts = served_hosts(host, allow_host or [])
     app = open_app(
         lambda: create_app(

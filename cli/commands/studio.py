@@ -33,6 +33,7 @@ def command(
     ] = 50,
     backend: opt.BackendOption = opt.Backend.auto,
     precision: opt.PrecisionOption = opt.Precision.auto,
+    device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
 ) -> None:  # fmt: skip
     """Edit photographs in the browser: directions, blends, a padding brush, custom edits, interpolation.
@@ -50,7 +51,7 @@ def command(
 
     limits = Limits(upload_bytes=max_upload * MIB, pixels=max_pixels * 1_000_000)
     opened = [_read(path, max_upload) for path in photos or []]
-    loaded = Model.load(model, backend.value, threads, precision.value)
+    loaded = Model.load(model, backend.value, threads, precision.value, device)
     token = secrets.token_urlsafe(24)
     hosts = served_hosts(host, [])
     app = open_app(
