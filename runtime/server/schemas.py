@@ -74,6 +74,9 @@ class EditRequest(ReadingOptions, PasteOptions):
     direction: FileBytes | None = Field(default=None, description="A direction file of padinv, besides the named ones.")
     strength: Strength = Field(default=1.0, description="Of the direction file.")
     space: Literal["auto", "padding", "latent", "both"] = Field(default="auto", description="Of the direction file.")
+    saved_edit: FileBytes | None = Field(
+        default=None, description="Instead of directions: an edit that padinv studio saved."
+    )
     dtype: Literal["float16", "float32"] = "float16"
 
 
@@ -87,6 +90,15 @@ class BlendRequest(ReadingOptions, PasteOptions):
     strength: Strength = 1.0
     layers: str | None = Field(
         None, max_length=200, description="Latent codes taken from A, like 0-6; all if left out."
+    )
+    region: Literal["left", "right", "top", "bottom", "border", "centre"] | None = Field(
+        default=None, description="Where the padding of B is taken; elsewhere that of A stays. All of it if left out."
+    )
+    mask: FileBytes | None = Field(
+        default=None, description="Instead of `region`: a square picture over the aligned face, white where B is taken."
+    )
+    resolutions: list[int] | None = Field(
+        default=None, min_length=1, max_length=10, description="Padded resolutions that are taken; all if left out."
     )
     dtype: Literal["float16", "float32"] = "float16"
 

@@ -14,6 +14,7 @@ from padinv.runtime.alignment.aligner import Aligner
 from padinv.runtime.alignment.face_detector import FaceDetector
 from padinv.runtime.backends.onnxruntime_session import default_threads
 from padinv.runtime.editing import Direction, apply, blend, parse_layers
+from padinv.runtime.editing.region import MASK_SIDE, Region, named_mask, region_of_mask
 from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.images import average_pool, metrics, to_float, to_uint8
 from padinv.runtime.inversion import Inversion
@@ -27,8 +28,10 @@ from padinv.runtime.server.uploads import (
     encode_png,
     paste,
     read_photograph,
+    read_square_mask,
     unpack_direction,
     unpack_inversion,
+    unpack_saved_edit,
 )
 
 T = TypeVar("T")
@@ -90,8 +93,9 @@ class Service:
         if unknown:
             known = ", ".join(sorted(self.directions)) or "none"
             raise UsageError(f"this model has no direction {unknown[0][:60]!r}; it has: {known}")
-        if not request.directions and request.direction is None:
-            raise UsageError("give directions (a name and a strength), or a direction file")
+        named = bool(request.directions) or request.direction is not None
+        if named == (request.saved_edit is not None):
+            raise UsageError("give directions (a name and a strength), a direction file, or a saved edit alone")
         photograph, start = await self._start(request.image, request.inversion, "image", request)
         edited = await self._aside(self._edited, start, request)
         return await self._answer(edited, await self._generated(edited), request, photograph)
@@ -104,6 +108,9 @@ class Service:
         )
         layers = None if request.layers is None else parse_layers(request.layers, self.model.spec.num_layers)
         made = blend(a, b, request.strength, layers)
+        region = await self._aside(self._region, request)
+        if region is not None:
+            made = region.limit(a, made)
         answer = await self._answer(made, await self._generated(made), request, second)
         if first is not None and first.note:
             answer.notes.insert(0, first.note)
@@ -180,7 +187,24 @@ class Service:
             photo = encode_png(pasted, profile=whole.info.get("icc_profile"))
         return schemas.Answer(image=encode_png(pixels), inversion=inversion.to_bytes(request.dtype), photo=photo)
 
+    def _region(self, request: schemas.BlendRequest) -> Region | None:
+        """Where padding is taken from B; None: everywhere."""
+        if request.region is None and request.mask is None and request.resolutions is None:
+            return None
+        if request.region is not None and request.mask is not None:
+            raise UsageError("give either a region's name or a mask, and not both")
+        if request.mask is not None:
+            mask = read_square_mask(request.mask, self.limits)
+        elif request.region is not None:
+            mask = named_mask(request.region)
+        else:
+            mask = np.ones((MASK_SIDE, MASK_SIDE), np.float32)
+        return region_of_mask(mask, self.model.spec, request.resolutions)
+
     def _edited(self, inversion: Inversion, request: schemas.EditRequest) -> Inversion:
+        if request.saved_edit is not None:
+            edit = unpack_saved_edit(request.saved_edit, self.model)
+            return edit.apply(inversion, self.model.spec)
         for name, strength in request.directions.items():
             direction = self.directions[name]
             inversion = apply(inversion, direction, direction.space or "both", strength)  # type: ignore[arg-type]

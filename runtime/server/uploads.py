@@ -16,7 +16,9 @@ from PIL import Image
 from padinv.runtime.alignment.aligner import Aligner, item_transform
 from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER, paste_back
 from padinv.runtime.editing import Direction
-from padinv.runtime.errors import InputError, MismatchError, PadInvError
+from padinv.runtime.editing.region import MASK_SIDE
+from padinv.runtime.editing.saved_edit import SavedEdit
+from padinv.runtime.errors import InputError, MismatchError, PadInvError, UsageError
 from padinv.runtime.images import array_to_image, check_image_bytes, read_image_bytes
 from padinv.runtime.images.png_metadata import png_bytes
 from padinv.runtime.inversion import Inversion, require_same_generator
@@ -127,6 +129,33 @@ def unpack_direction(data: bytes, model: Model, name: str = "the direction") -> 
     direction = _load(Direction, data, name)
     direction.require_generator(model.generator_hash, name)
     return direction
+
+
+def unpack_saved_edit(data: bytes, model: Model, name: str = "the saved edit") -> SavedEdit:
+    """An uploaded edit, checked like any file from outside, and against the model.
+
+    Raises:
+        InputError: not a saved edit. MismatchError: of another generator, or it does not fit the model.
+    """
+    edit: SavedEdit = _load(SavedEdit, data, name)
+    edit.check(model.generator_hash, model.spec, name)
+    return edit
+
+
+def read_square_mask(data: bytes, limits: Limits) -> np.ndarray:
+    """An uploaded mask over the aligned square -> float32 [MASK_SIDE, MASK_SIDE] in [0, 1]; white may change.
+
+    Raises:
+        InputError: not a picture. UsageError: not square, or black everywhere.
+    """
+    image = decode_image(data, "the mask", limits)
+    if image.width != image.height:
+        raise UsageError(f"the mask must be square, not {image.width} x {image.height}")
+    grey = image.convert("L").resize((MASK_SIDE, MASK_SIDE), Image.Resampling.BOX)
+    values = np.asarray(grey, np.float32) / 255
+    if values.max() <= 0:
+        raise UsageError("the mask is black everywhere, so nothing could change; paint where padding may change")
+    return values
 
 
 def _load(kind: Any, data: bytes, name: str) -> Any:

@@ -79,5 +79,5 @@ def jpeg_of(image: Image.Image, side: int) -> bytes:
     small = image.copy()
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = BytesIO()
-    small.save(out, "JPEG", quality=88)
+    small.save(out, "JPEG", quality=88, icc_profile=image.info.get("icc_profile"))
     return out.getvalue()

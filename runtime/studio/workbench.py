@@ -22,13 +22,12 @@ from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
 from padinv.runtime.server.limits import Limits
 from padinv.runtime.server.service import reconstruction_metrics
-from padinv.runtime.server.uploads import Photograph, decode_image, paste, read_photograph
+from padinv.runtime.server.uploads import Photograph, decode_image, paste, read_photograph, read_square_mask
 from padinv.runtime.studio.edit_state import Interpolation, Pair, Placing, Square
 from padinv.runtime.studio.photo import SHOWN_SIDE, THUMB_SIDE, Photo, jpeg_of
 from padinv.runtime.studio.placing import found_faces, moved_landmarks
 from padinv.runtime.studio.session import NamedDirection, new_id
 
-MASK_SIDE = 256  # a painted mask is brought to this; the padded resolutions divide it
 _DECODED = 2  # photographs that are kept decoded, for pasting back
 
 
@@ -126,19 +125,8 @@ class Workbench:
         return NamedDirection(pair.name, direction, "pair", str(about["sentence"])), about
 
     def mask(self, data: bytes) -> np.ndarray:
-        """A painted mask picture -> float32 [MASK_SIDE, MASK_SIDE] in [0, 1]; white may change.
-
-        Raises:
-            InputError: not a picture. UsageError: not square, or black everywhere.
-        """
-        image = decode_image(data, "the mask", self.limits)
-        if image.width != image.height:
-            raise UsageError(f"the mask must be square, not {image.width} x {image.height}")
-        grey = image.convert("L").resize((MASK_SIDE, MASK_SIDE), Image.Resampling.BOX)
-        values = np.asarray(grey, np.float32) / 255
-        if values.max() <= 0:
-            raise UsageError("the mask is black everywhere, so nothing could change; paint where padding may change")
-        return values
+        """A painted mask picture, see `read_square_mask`."""
+        return read_square_mask(data, self.limits)
 
     def forget(self, photo: Photo) -> None:
         """Drop what is kept of a photograph besides itself."""

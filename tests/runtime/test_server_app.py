@@ -117,6 +117,30 @@ def test_an_inversion_spares_the_photograph_in_edits_and_blends(client: TestClie
     assert same.json()["image"] == blended.json()["image"], "the inversion is exact in float32"
 
 
+def test_padding_is_borrowed_in_a_region_and_a_saved_edit_does_the_same(
+    client: TestClient, model: Model, picture: Pictures, tmp_path: Path
+) -> None:
+    from padinv.runtime.editing.saved_edit import Borrowed, SavedEdit
+
+    a, b = (_png(picture(seed=seed)) for seed in (1, 2))
+    files = {"a": a, "b": b}
+    named = client.post("/v1/blend", files=files, data={"region": "top", "resolutions": "[4]"}).json()
+    mask = Image.new("L", (32, 32))
+    mask.paste(255, (0, 0, 32, 16))
+    painted = client.post("/v1/blend", files={**files, "mask": _png(mask)}, data={"resolutions": "[4]"}).json()
+    assert painted["image"] == named["image"]
+    top = np.zeros((16, 16), np.float32)
+    top[:8] = 1
+    other = model.invert([picture(seed=2)])
+    edit = SavedEdit.of(model.generator_hash, Borrowed(inversion=other, resolutions=(4,), mask=top), [])
+    edit.save(tmp_path / "e.safetensors")
+    saved = client.post("/v1/edit", files={"image": a, "saved_edit": (tmp_path / "e.safetensors").read_bytes()})
+    shown, wanted = (_pixels(base64.b64decode(one["image"])).astype(int) for one in (saved.json(), named))
+    assert np.abs(shown - wanted).max() <= 1
+    plain = _pixels(base64.b64decode(client.post("/v1/invert", files={"image": a}).json()["image"])).astype(int)
+    assert np.abs(shown - plain)[:6].mean() > 3 * np.abs(shown - plain)[10:].mean()
+
+
 def test_seeds_and_inversions_are_generated_in_order(client: TestClient, model: Model) -> None:
     made = client.post("/v1/generate", json={"seeds": [3, 1, 2], "truncation": 0.5}).json()
     wanted = model.generate(model.sample([3, 1, 2], 0.5))
@@ -176,6 +200,8 @@ def test_a_picture_over_the_services_own_limit_is_refused_with_its_size(client: 
         ("edit", {"inversion": "AAAA", "directions": {"lighter": 1}}, 422, "image cannot be read as an inversion"),
         ("edit", {"directions": {"lighter": 1e9}}, 400, "directions.lighter: "),
         ("blend", {"a": "AAAA"}, 400, "give either b"),
+        ("edit", {"image": "AAAA", "saved_edit": "AAAA", "directions": {"lighter": 1}}, 400, "a saved edit alone"),
+        ("blend", {"a": "AAAA", "b": "AAAA", "region": "middle"}, 400, "region: "),
         ("generate", {}, 400, "give either seeds or an inversion"),
         ("generate", {"seeds": [-1]}, 400, "seeds.0: "),
         ("generate", {"seeds": [0] * 6}, 400, "may generate 5 pictures, not 6"),
