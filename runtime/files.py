@@ -130,6 +130,19 @@ def open_regular(path: Path | str) -> io.BufferedReader:
         raise
 
 
+def read_regular(path: Path | str, limit: int) -> bytes:
+    """All bytes of a regular file from outside, which may be at most `limit` bytes long.
+
+    Raises:
+        OSError: see `open_regular`; or it is longer, `strerror` says so.
+    """
+    with open_regular(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", str(path))
+    return data
+
+
 def require_files(*paths: Path | str | None, folders: bool = False) -> None:
     """Refuse to start where files are missing; all of them are named at once. None stands for an option left out.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from padinv.picture_sources.tar_shards import TarSource, is_tar
 from padinv.picture_sources.zip_archive import ZipSource
 from padinv.runtime.batch.folder_walk import is_image_name
 from padinv.runtime.errors import InputError
+from padinv.runtime.files import open_regular
 
 KINDS = "a folder of pictures, a ZIP or tar archive, tar shards, an LMDB database, or parquet files"
 TABLES = (".parquet", ".arrow")
@@ -54,6 +56,8 @@ def open_pictures(place: Path | str) -> PictureSource:
                 f"{printable(missing[0])} does not exist ({len(missing)} of {len(found)} shards are missing)"
             )
         return _open_files(text, [Path(name) for name in found])
+    if os.path.exists(text):
+        raise InputError(f"{printable(text)} is not a regular file (a pipe, a device or a socket); name {KINDS}")
     raise InputError(f"{printable(text)} does not exist; name {KINDS}")
 
 
@@ -120,7 +124,7 @@ def _entries(path: Path) -> Iterator[Path]:
 def _open_files(name: Path | str, files: list[Path]) -> PictureSource:
     first = files[0]
     try:
-        with open(first, "rb") as file:
+        with open_regular(first) as file:
             head = file.read(8)
     except OSError as error:
         raise InputError(f"{first} cannot be read: {error.strerror or error}") from error

@@ -15,6 +15,7 @@ from padinv.picture_sources.packed_names import PackedNames
 from padinv.picture_sources.source import PictureSource, printable
 from padinv.runtime.batch.folder_walk import in_hidden_place, is_image_name
 from padinv.runtime.errors import InputError
+from padinv.runtime.files import open_regular
 from padinv.runtime.images import SUFFIXES
 from padinv.runtime.images.limits import MAX_FILE_BYTES
 
@@ -191,7 +192,7 @@ class TarSource(PictureSource):
 def is_tar(path: Path) -> bool:
     """Whether a file is a tar archive that is not compressed."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(BLOCK)
         return len(head) == BLOCK and (head[257:262] == b"ustar" or _looks_like_v7(head))
     except OSError:

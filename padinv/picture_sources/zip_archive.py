@@ -22,6 +22,7 @@ from padinv.picture_sources.packed_names import PackedNames
 from padinv.picture_sources.source import PictureSource
 from padinv.runtime.batch.folder_walk import in_hidden_place, is_image_name
 from padinv.runtime.errors import InputError
+from padinv.runtime.files import open_regular
 from padinv.runtime.images.limits import MAX_FILE_BYTES
 
 MAX_MEMBERS = 10_000_000
@@ -210,7 +211,7 @@ class ZipSource(PictureSource):
 
     def _open(self) -> BinaryIO:
         if self._file is None or self._owner != os.getpid():
-            self._file, self._owner = open(self.path, "rb"), os.getpid()  # noqa: SIM115
+            self._file, self._owner = open_regular(self.path), os.getpid()
         return self._file
 
     def __getstate__(self) -> dict[str, object]:

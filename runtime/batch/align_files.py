@@ -19,7 +19,7 @@ from padinv.runtime.alignment.aligner import Aligner, cut
 from padinv.runtime.batch.find_inputs import Found
 from padinv.runtime.batch.sources import Source
 from padinv.runtime.errors import InputError, OutputError
-from padinv.runtime.files import digest, write_text
+from padinv.runtime.files import digest, open_regular, write_text
 from padinv.runtime.images import prepare, read_image
 from padinv.runtime.images.png_metadata import png_note, save_png
 
@@ -128,7 +128,7 @@ def write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
 
 def _read_table(path: Path) -> list[list[Any]]:
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open_regular(path) as raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error):
         return []
@@ -137,9 +137,9 @@ def _read_table(path: Path) -> list[list[Any]]:
 
 def _is_ours(path: Path) -> bool:
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.readline().strip() == ",".join(COLUMNS)
-    except (OSError, UnicodeDecodeError):
+        with open_regular(path) as file:
+            return file.readline(1000).strip() == ",".join(COLUMNS).encode()
+    except OSError:
         return False
 
 

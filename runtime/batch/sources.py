@@ -15,7 +15,7 @@ from padinv.runtime.alignment.aligner import Aligner, item_transform
 from padinv.runtime.batch.find_inputs import gather
 from padinv.runtime.batch.results_log import RESULTS, RESULTS_MARK
 from padinv.runtime.errors import InputError, MismatchError
-from padinv.runtime.files import parse_json
+from padinv.runtime.files import parse_json, read_regular
 from padinv.runtime.images import SUFFIXES, to_float
 from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.model import Model
@@ -232,9 +232,7 @@ def _count(path: Path) -> int:
 def _recorded_source(path: Path, inversion: str) -> str | None:
     """Which photograph a folder's results say an inversion file was made of."""
     try:
-        if path.stat().st_size > MAX_RECORDS_BYTES:
-            return None
-        data = path.read_bytes()
+        data = read_regular(path, MAX_RECORDS_BYTES)
     except OSError:
         return None
     if not data.startswith(RESULTS_MARK):

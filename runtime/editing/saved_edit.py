@@ -22,7 +22,7 @@ from padinv.runtime.editing.region import Region, region_of_mask
 from padinv.runtime.errors import InputError, MismatchError, OutputError, UsageError
 from padinv.runtime.files import sha256_bytes, write_bytes
 from padinv.runtime.inversion import Inversion, read_arrays, require_same_generator
-from padinv.runtime.safetensors_file import safetensors_bytes
+from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, safetensors_bytes
 from padinv.runtime.spec import ModelSpec
 
 FORMAT = "padinv-edit-1"
@@ -217,12 +217,10 @@ class SavedEdit:
 
 def is_saved_edit(path: Path | str) -> bool:
     """Whether a file says that it is a saved edit; its content is checked when it is loaded."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(Path(path), framework="numpy") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, OSError, ValueError):
+        with SafetensorsFile.open(path) as file:
+            return file.metadata.get("format") == FORMAT
+    except (DamagedFileError, OSError):
         return False
 
 

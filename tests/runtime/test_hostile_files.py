@@ -17,12 +17,16 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 from tiny_bundle import GENERATOR_HASH, SPEC
 
+from padinv.picture_sources.opening import open_pictures
 from padinv.runtime import Model
+from padinv.runtime.alignment.landmarks_csv import read_landmarks
 from padinv.runtime.bundle import MANIFEST, read_bundle, write_manifest
 from padinv.runtime.editing.direction import FORMAT as DIRECTION_FORMAT
 from padinv.runtime.editing.direction import Direction
+from padinv.runtime.editing.saved_edit import is_saved_edit
 from padinv.runtime.errors import BundleError, InputError
-from padinv.runtime.files import open_regular, parse_json
+from padinv.runtime.files import open_regular, parse_json, read_regular
+from padinv.runtime.images import read_image
 from padinv.runtime.inversion import FORMAT, Inversion
 from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, all_finite
 
@@ -268,3 +272,35 @@ def test_outputs_of_another_rank_are_a_sentence(tiny_bundle: Path, shape: list[i
     )  # fmt: skip
     with pytest.raises(BundleError, match=r"the generator of .* gave output \[.*, not \[N, 3, 16, 16\]"):
         m.generate(inversion)
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "image": read_image,
+    "landmarks": read_landmarks,
+    "inversion": Inversion.load,
+    "direction": Direction.load,
+    "pictures to train on": open_pictures,
+    "saved edit": is_saved_edit,
+}
+
+
+@pytest.mark.parametrize("what", sorted(READERS))
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_no_reader_waits_for_a_pipe_or_fills_memory_from_a_device(what: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "thing.safetensors"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    if what == "saved edit":
+        assert READERS[what](path) is False
+        return
+    with pytest.raises(InputError, match=r"thing.safetensors.*not a regular file"):
+        READERS[what](path)
+
+
+def test_a_bounded_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(2 << 20))
+    assert len(read_regular(tmp_path / "a", 2 << 20)) == 2 << 20
+    with pytest.raises(OSError, match="it is larger than 1 MiB"):
+        read_regular(tmp_path / "a", 1 << 20)
