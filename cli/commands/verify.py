@@ -33,7 +33,8 @@ def command(
     """Check every installed backend and precision, torch, TensorRT and training on this machine.
 
     Parity at batches 1, 3 and 8, speed, threads, devices and error messages. Writes verify-MACHINE.md and .json. On a
-    machine without a GPU, verifies what is there. Exit code 0: nothing failed; 1: something did.
+    machine without a GPU, verifies what is there. Ctrl-C still writes a report of the checks so far. Exit code 0:
+    nothing failed; 1: something did; 130: interrupted.
     """
     from padinv.cli.main import printable
     from padinv.cli.progress import progress_bar
@@ -54,4 +55,6 @@ def command(
             if check.status == "failed":
                 typer.echo(printable(f"FAILED {check.group}: {check.name}: {check.detail}"))
         typer.echo(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; {found.report}")
+    if found.interrupted:
+        raise typer.Exit(130)
     raise typer.Exit(1 if counts["failed"] else 0)

@@ -52,11 +52,13 @@ class Verification:
         machine: where.
         checks: in the order they ran.
         report: the Markdown file; a JSON file of the same name lies beside it.
+        interrupted: Ctrl-C ended the run before all checks were done.
     """
 
     machine: Machine
     checks: list[Check] = field(repr=False)
     report: Path
+    interrupted: bool = False
 
     def count(self, status: str) -> int:
         """How many checks 'passed', 'failed' or were 'skipped'."""
@@ -77,19 +79,32 @@ def verify(options: Options, out: Path, step: Step = lambda what: None) -> Verif
     machine = this_machine()
     source = read_bundle(options.model)
     checks = Checks(step)
-    with tempfile.TemporaryDirectory(prefix="padinv-verify-") as name:
-        folder = Path(name)
-        pair = _networks(checks, source)
-        bundle = _with_half(checks, source, pair, folder) if pair is not None else source
-        expected = _reference(checks, bundle, pair)
-        _backends(checks, options, bundle, expected, folder)
-        if pair is not None:
-            _torch(checks, options, pair, expected)
-        if options.training:
-            _training(checks, folder)
+    interrupted = False
+    try:
+        with tempfile.TemporaryDirectory(prefix="padinv-verify-") as name:
+            _run(checks, options, source, Path(name))
+    except KeyboardInterrupt:
+        # What was found until then is worth a report: on a lent machine the time may simply be over.
+        interrupted = True
+        checks.run("run", "all checks ran", _interrupted)
     model = {"name": source.name, "resolution": source.spec.resolution, "hash": source.generator_hash[:12]}
     report = write_report(out, machine, model, checks.done, time.perf_counter() - started)
-    return Verification(machine, checks.done, report)
+    return Verification(machine, checks.done, report, interrupted)
+
+
+def _run(checks: Checks, options: Options, source: Bundle, folder: Path) -> None:
+    pair = _networks(checks, source)
+    bundle = _with_half(checks, source, pair, folder) if pair is not None else source
+    expected = _reference(checks, bundle, pair)
+    _backends(checks, options, bundle, expected, folder)
+    if pair is not None:
+        _torch(checks, options, pair, expected)
+    if options.training:
+        _training(checks, folder)
+
+
+def _interrupted() -> tuple[str, Figures]:
+    raise NotHereError("interrupted before the end; the checks above are complete")
 
 
 def _has(*packages: str) -> bool:
