@@ -50,6 +50,12 @@ def command(
         typer.Option("--fixed", help="Which end supplies the space that does not move (default: first; with "
                      "--from-average that is the average image)."),
     ] = None,
+    grid: Annotated[
+        int | None,
+        typer.Option(
+            "--grid", min=2, max=32, metavar="N", help="Also write NAME.grid.png: N latents down, N paddings across."
+        ),
+    ] = None,
     region: edit.RegionOption = None,
     resolutions: edit.ResolutionsOption = None,
     milliseconds: Annotated[
@@ -100,6 +106,7 @@ def command(
         reader.model.require_padding("interpolate --space padding")
     still = (fixed or Fixed.first).value
     settings = {"steps": steps, "space": moving.value, "fixed": still, "milliseconds": milliseconds}
+    settings |= {} if grid is None else {"grid": grid}
     like = reader.read(sources[-1]) if region is not None and len(sources) <= 2 and not from_average else None
     limited = read_region(region, resolutions, reader.model.spec, like)
     lines = _Lines(reader, out, settings, frames, save_inversions, batch, overwrite, limited)
@@ -180,6 +187,8 @@ class _Lines:
 
     def _files(self, name: str) -> dict[str, Path]:
         files = {"strip": self.out / f"{name}.png", "animation": self.out / f"{name}.webp"}
+        if "grid" in self.settings:
+            files["grid"] = self.out / f"{name}.grid.png"
         if self.inversions:
             files["inversion"] = self.out / f"{name}.safetensors"
         if self.frames:
@@ -190,9 +199,9 @@ class _Lines:
     def _make(
         self, name: str, a: Source | None, b: Source, files: dict[str, Path], note: dict[str, Any], say: Any
     ) -> None:
-        from padinv.runtime.editing import average, interpolate
+        from padinv.runtime.editing import average, interpolate, interpolation_grid
         from padinv.runtime.images.png_metadata import save_png
-        from padinv.runtime.reports.animation import save_animation, strip
+        from padinv.runtime.reports.animation import save_animation, strip, tiled
 
         model = self.reader.model
         loaded: list[Loaded] = [self.reader.read(source) for source in (a, b) if source is not None]
@@ -206,6 +215,10 @@ class _Lines:
         if self.region is not None:
             line = self.region.limit(start if settings["fixed"] == "first" else ends[-1], line)
         pictures = model.generate(line, self.batch)
+        if "grid" in settings:
+            side = settings["grid"]
+            square = model.generate(interpolation_grid(start, ends[-1], side), self.batch)
+            save_png(files["grid"], tiled(square, side), note)
         if self.inversions:
             line.save(files["inversion"])
         if self.frames:

@@ -13,6 +13,7 @@ from padinv.runtime.editing.operations import (
     blend,
     difference,
     interpolate,
+    interpolation_grid,
     moves,
     style_mixing,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "blend",
     "difference",
     "interpolate",
+    "interpolation_grid",
     "moves",
     "parse_layers",
     "style_mixing",

@@ -137,6 +137,27 @@ def interpolate(a: Inversion, b: Inversion, steps: int = 9, space: Space = "both
     return Inversion.from_arrays(result, a.generator_hash, items, origin)
 
 
+def interpolation_grid(a: Inversion, b: Inversion, steps: int = 5) -> Inversion:
+    """Latents by padding: row i has the latents, column j the padding on the way from A to B (Fig. 6 and 7).
+
+    Args:
+        a, b: one image each.
+        steps: images along each side, ends included.
+
+    Returns:
+        an Inversion of `steps` * `steps` images, row by row; the corners are A, the latents of A with the padding of B,
+        the latents of B with the padding of A, and B.
+
+    Raises:
+        As `interpolate`.
+    """
+    line = interpolate(a, b, steps, "both")
+    rows, columns = (index.ravel() for index in np.mgrid[:steps, :steps])
+    arrays = {name: array[rows if name == "wp" else columns] for name, array in line.arrays().items()}
+    items = [{"source": f"latents {i}, padding {j}"} for i, j in zip(rows.tolist(), columns.tolist(), strict=True)]
+    return Inversion.from_arrays(arrays, a.generator_hash, items)
+
+
 def average(spec: ModelSpec, constants: dict[str, np.ndarray], generator_hash: str) -> Inversion:
     """The average image: `w_avg` for every layer, the learned constant, and zero rings.
 

@@ -19,6 +19,13 @@ def strip(frames: np.ndarray) -> np.ndarray:
     return result
 
 
+def tiled(frames: np.ndarray, columns: int) -> np.ndarray:
+    """uint8 RGB frames [N, H, W, 3] -> rows of `columns` frames as one picture. N is a multiple of `columns`."""
+    rows = [strip(frames[i : i + columns]) for i in range(0, len(frames), columns)]
+    gap = np.full((2, *rows[0].shape[1:]), 255, np.uint8)
+    return np.concatenate([part for row in rows for part in (gap, row)][1:])
+
+
 def save_animation(path: Path | str, frames: np.ndarray, milliseconds: int = 120) -> None:
     """Write uint8 RGB frames [N, H, W, 3] as an endless WebP that runs there and back.
 

@@ -496,3 +496,17 @@ def test_the_strength_can_be_chosen_by_evidence(edit, pictures, tmp_path):
     np.testing.assert_array_equal(pixels(tmp_path / "o2" / "b.jpg.png"), pixels(tmp_path / "out" / "b.jpg.png"))
     wrong = edit("custom-edit", *pair, pictures / "b.jpg", "--strength", "0:1:3")
     assert "takes one number or auto" in one_sentence(wrong, 2)
+
+
+def test_a_grid_of_latents_by_padding(edit, pictures, tmp_path, tiny_bundle):
+    """Fig. 6 and 7 of the paper."""
+    call = ("interpolate", pictures / "a.png", pictures / "b.jpg", "--grid", 3, "--steps", 2, "--out", tmp_path / "out")
+    assert edit(*call).code == 0
+    model = Model.load(tiny_bundle, "cpu", 1)
+    a, b = (model.invert([Image.open(pictures / name)]) for name in ("a.png", "b.jpg"))
+    found = pixels(tmp_path / "out" / "a.png--b.jpg.grid.png")
+    side = SPEC.resolution
+    assert found.shape == (3 * side + 4, 3 * side + 4, 3)
+    for corner, pair in ((found[:side, -side:], (a, b)), (found[-side:, :side], (b, a))):
+        assert np.abs(corner.astype(int) - model.generate(editing.blend(*pair))[0]).max() <= 1
+    assert "1 already there" in edit(*call).out

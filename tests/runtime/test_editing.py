@@ -228,3 +228,17 @@ def test_editing_never_imports_torch():
 
     code = "import sys, padinv.runtime.editing, padinv.runtime.editing.direction; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_a_grid_has_latents_down_and_padding_across():
+    a, b = random_inversion(1, 1), random_inversion(1, 2)
+    grid = editing.interpolation_grid(a, b, 3)
+    assert len(grid) == 9
+    np.testing.assert_allclose(grid.wp[3:6], np.repeat((a.wp + b.wp) / 2, 3, axis=0), atol=1e-6)
+    np.testing.assert_allclose(grid.rings[8][[1, 4, 7]], np.repeat((a.rings[8] + b.rings[8]) / 2, 3, axis=0), atol=1e-6)
+    blended = editing.blend(a, b)  # the upper right corner
+    for name, array in blended.arrays().items():
+        np.testing.assert_allclose(grid.arrays()[name][2], array[0], atol=1e-6)
+    for corner, end in ((0, a), (8, b)):
+        for name, array in end.arrays().items():
+            np.testing.assert_array_equal(grid.arrays()[name][corner], array[0])
