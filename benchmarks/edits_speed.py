@@ -23,6 +23,8 @@ from edits_data import parser
 from padinv.runtime import Inversion, Model, difference
 from padinv.runtime.alignment.aligner import Aligner
 from padinv.runtime.batch.edit_files import Job, Task, edit_files
+from padinv.runtime.batch.engine import Done
+from padinv.runtime.batch.results_log import ResultsLog
 from padinv.runtime.batch.sources import Reader, find_sources
 from padinv.runtime.editing import apply
 from padinv.runtime.images import array_to_image
@@ -67,7 +69,8 @@ def main() -> None:
         def edited(run: int) -> float:
             task = Task(lambda batch: {"": apply(batch, direction, "both", 0.1)}, {"run": run})
             started = time.perf_counter()
-            done = sum(result.written for result in edit_files(reader, jobs, task, folder / f"edited-{run}"))
+            with ResultsLog(folder / f"edited-{run}") as log:
+                done = sum(isinstance(event, Done) for event in edit_files(reader, jobs, task, log))
             assert done == given.pictures
             return given.pictures / (time.perf_counter() - started)
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from padinv.cli import output
+from padinv.cli.output import check_paths, follow, new_outcome, write_report, write_sheet
 from padinv.runtime.batch.find_inputs import SHEET
+from padinv.runtime.batch.results_log import check_out
 
 if TYPE_CHECKING:
     import numpy as np
 
     from padinv.runtime.batch.edit_files import Edited, Job, Task
+    from padinv.runtime.batch.engine import Outcome
     from padinv.runtime.batch.sources import Loaded, Reader
     from padinv.runtime.reports.comparison_report import Comparison
 
+__all__ = ["REPORT", "SHEET", "SHOWN", "Edits", "Setup", "check_out", "check_paths", "inputs_of", "lay_out"]
+__all__ += ["model_facts", "results_inputs", "run_jobs", "sum_up", "write_sheet"]
 REPORT = "report.html"
 SHOWN = 200  # results whose pixels are kept for the sheet and the page
 
@@ -55,33 +57,11 @@ class Setup:
 
 
 @dataclass
-class Outcome:
-    """What came of a run."""
+class Edits:
+    """What came of a run of edits: the results for sheets and pages, and everything for the summary."""
 
     results: list[Edited] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-
-    @property
-    def written(self) -> int:
-        return sum(result.written for result in self.results)
-
-    @property
-    def exit_code(self) -> int:
-        if not self.results:
-            return 1
-        return 3 if self.skipped else 0
-
-
-def check_out(out: Path) -> None:
-    """Refuse an output folder that is a file, before anything is loaded.
-
-    Raises:
-        OutputError
-    """
-    from padinv.runtime.errors import OutputError
-
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out; nothing was done")
+    outcome: Outcome = field(default_factory=new_outcome)
 
 
 def run_jobs(
@@ -94,35 +74,16 @@ def run_jobs(
     overwrite: bool,
     problems: Sequence[str] = (),
     show: int = SHOWN,
-) -> Outcome:
+) -> Edits:
     """Edit with a progress bar; every note and problem becomes a line on standard error."""
-    from padinv.cli.progress import progress_bar
-    from padinv.runtime.batch.edit_files import edit_files
+    from padinv.runtime.batch.edit_files import edit_files, edited_results
+    from padinv.runtime.batch.results_log import ResultsLog
 
-    outcome = Outcome(skipped=list(problems))
-    said: set[str] = set()
-    with progress_bar(what, len(jobs)) as bar:
-
-        def say(sentence: str) -> None:
-            if sentence not in said:
-                said.add(sentence)
-                bar.say(sentence)
-
-        for sentence in (*reader.model.notes, *problems):
-            say(sentence)
-        for edited in edit_files(reader, jobs, task, out, batch, overwrite, show):
-            for sentence in (*edited.notes, *edited.lost):
-                say(sentence)
-            outcome.skipped += edited.lost
-            if edited.problem:
-                outcome.skipped.append(edited.problem)
-                say(edited.problem)
-            else:
-                outcome.results.append(edited)
-            bar.advance()
-    order = {id(job): i for i, job in enumerate(jobs)}
-    outcome.results.sort(key=lambda edited: order[id(edited.job)])
-    return outcome
+    outcome = new_outcome([("", sentence) for sentence in problems])
+    with ResultsLog(out) as log:
+        events = edit_files(reader, jobs, task, log, batch_size=batch, overwrite=overwrite)
+        follow(events, outcome, what, len(jobs), notes=reader.model.notes, show=show)
+    return Edits(edited_results(outcome, jobs, task, out, show), outcome)
 
 
 def inputs_of(reader: Reader, loaded: Sequence[Loaded]) -> list[np.ndarray]:
@@ -159,7 +120,7 @@ def results_inputs(reader: Reader, results: Sequence[Edited]) -> list[np.ndarray
 
 def lay_out(
     out: Path,
-    outcome: Outcome,
+    edits: Edits,
     title: str,
     rows: Callable[[Sequence[Edited]], tuple[Sequence[str], list[tuple[str, list[np.ndarray]]]]],
     compare: Callable[[Sequence[Edited]], list[Comparison]],
@@ -178,35 +139,19 @@ def lay_out(
     Returns:
         'sheet' and 'report' -> path, of those that stand.
     """
-    from padinv.cli.main import say
     from padinv.runtime.reports.comparison_report import compare_html
     from padinv.runtime.reports.contact_sheet import contact_sheet
-    from padinv.runtime.reports.html import write_page
 
-    shown = [edited for edited in outcome.results if edited.pictures]
+    shown = [edited for edited in edits.results if edited.pictures]
     made: dict[str, str] = {}
     if sheet and shown:
         columns, laid = rows(shown)
-        write_sheet(out / SHEET, contact_sheet(laid, columns, title), overwrite, made)
+        write_sheet(out / SHEET, contact_sheet(laid, columns, title), overwrite, made, edits.outcome)
     if report and shown:
-        text = compare_html(title, compare(shown), facts, lines, outcome.skipped)
-        if write_page(out / REPORT, text, overwrite):
-            made["report"] = str(out / REPORT)
-        else:
-            say(f"{out / REPORT} exists and is not padinv's, so no report was written; --overwrite replaces it")
+        skipped = [one.reason for one in edits.outcome.skipped]
+        text = compare_html(title, compare(shown), facts, lines, skipped)
+        write_report(edits.outcome, out / REPORT, text, overwrite, made)
     return made
-
-
-def write_sheet(path: Path, pixels: np.ndarray, overwrite: bool, made: dict[str, str]) -> None:
-    """Write a contact sheet, unless another picture stands there."""
-    from padinv.cli.main import say
-    from padinv.runtime.images.png_metadata import png_note, save_png
-
-    if os.path.lexists(path) and not overwrite and (png_note(path) or {}).get("sheet") is not True:
-        say(f"{path} exists and is not padinv's, so no contact sheet was written; --overwrite replaces it")
-        return
-    save_png(path, pixels, {"sheet": True})
-    made["sheet"] = str(path)
 
 
 def model_facts(reader: Reader) -> dict[str, str]:
@@ -219,36 +164,7 @@ def model_facts(reader: Reader) -> dict[str, str]:
 
 
 def sum_up(
-    outcome: Outcome, out: Path, seconds: float, made: Mapping[str, str], as_json: bool, verb: str, **more: Any
+    edits: Edits, out: Path, seconds: float, made: Mapping[str, str], as_json: bool, verb: str, **more: Any
 ) -> int:
     """Print what came out; the exit code."""
-    from padinv.cli.main import say
-
-    kept = len(outcome.results) - outcome.written
-    if as_json:
-        summary = {
-            "written": outcome.written,
-            "kept": kept,
-            "skipped": outcome.skipped,
-            "seconds": round(seconds, 3),
-            "out": str(out),
-            "results": [
-                {"name": edited.job.name, **{kind: str(path) for kind, path in edited.files.items()}}
-                for edited in outcome.results
-            ],
-            "sheet": made.get("sheet"),
-            "report": made.get("report"),
-            **more,
-        }
-        typer.echo(json.dumps(summary))
-        return outcome.exit_code
-    if not outcome.results:
-        say("error: every input was skipped, so nothing was written")
-        return 1
-    parts = [f"{outcome.written} {verb} in {seconds:.1f} s"]
-    parts += [f"{kept} already there"] if kept else []
-    parts += [f"{len(outcome.skipped)} skipped"] if outcome.skipped else []
-    typer.echo("; ".join(parts))
-    where = [f"results: {out}", *(f"open {path}" for path in made.values())]
-    typer.echo("   ".join(where))
-    return outcome.exit_code
+    return output.sum_up(edits.outcome, out, seconds, verb, as_json=as_json, made=made, **more)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from padinv.cli.main import say
-from padinv.runtime.errors import OutputError, UsageError
+from padinv.runtime.errors import ExitCode, OutputError, UsageError
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -103,18 +103,22 @@ def follow(
         said.finish(bar.say)
 
 
-def write_extra(outcome: Outcome, write: Callable[[], bool]) -> bool:
+def write_extra(outcome: Outcome | None, write: Callable[[], bool]) -> bool:
     """Write something beside the results (a page, a sheet). If that fails, the results stay and the exit code is 3."""
     try:
         return write()
     except OutputError as error:
+        if outcome is None:
+            raise
         outcome.incomplete = True
         say(f"{error}; the results themselves are complete")
         return False
 
 
-def write_sheet(outcome: Outcome, path: Path, pixels: np.ndarray, overwrite: bool, made: dict[str, str]) -> None:
-    """Write a contact sheet, unless another picture stands there."""
+def write_sheet(
+    path: Path, pixels: np.ndarray, overwrite: bool, made: dict[str, str], outcome: Outcome | None = None
+) -> None:
+    """Write a contact sheet, unless another picture stands there. Without an `outcome`, a failure is raised."""
     from padinv.runtime.images.png_metadata import png_note, save_png
 
     if os.path.lexists(path) and not overwrite and (png_note(path) or {}).get("sheet") is not True:
@@ -178,7 +182,7 @@ def sum_up(
         }
         typer.echo(json.dumps(summary))
         return code
-    if not outcome.done and not outcome.kept:
+    if code == ExitCode.FAILED:
         say("error: every input was skipped, so nothing was written")
         return code
     parts = [f"{len(outcome.done)} {verb}" + (f" in {seconds:.1f} s" if outcome.done else "")]

@@ -62,7 +62,7 @@ def command(
     A--B.photo.png is it in the photograph of B. With --region or --resolutions the padding of B is used only there, and
     that of A elsewhere.
     """
-    from padinv.cli.edit_common import Setup, check_out, lay_out, model_facts, run_jobs, sum_up
+    from padinv.cli.edit_common import Setup, check_out, check_paths, lay_out, model_facts, run_jobs, sum_up
     from padinv.cli.main import say
     from padinv.runtime.batch.edit_files import Task
     from padinv.runtime.batch.masks import read_region
@@ -71,6 +71,7 @@ def command(
     from padinv.runtime.editing import style_mixing as mix
     from padinv.runtime.errors import InputError, UsageError
 
+    check_paths([a, *b, out])
     check_out(out)
     left, problems = find_sources([a], out)
     right, more = find_sources(b, out)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.edit_files import Edited
     from padinv.runtime.batch.pair_edit import PairEdit
     from padinv.runtime.batch.sources import Reader
+    from padinv.runtime.editing.direction import Direction
 
 DEFAULT_OUT = Path("padinv-out/custom-edit")
 
@@ -118,9 +119,8 @@ def command(
     paths = [*(target or []), *(targets or [])]
     if not paths and save is None:
         raise UsageError("give targets to edit (--target PATH), or a file to --save the direction in")
+    common.check_paths([*paths, *(pair or ()), *((direction and [direction]) or ()), out])
     common.check_out(out)
-    if save is not None and os.path.lexists(save) and not overwrite:
-        raise UsageError(f"{save} exists, so nothing was done; choose another --save, or allow it with --overwrite")
     sources, problems = find_sources(paths, out) if paths else ([], [])
     if paths and not sources:
         raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
@@ -132,11 +132,11 @@ def command(
     changes = _measured(reader, pairs, direction, space.value, how_far, mask, batch)
     for sentence in changes.notes:
         say(sentence)
+    if save is not None:
+        _save(changes.direction, save, overwrite)
     if not as_json:
         typer.echo(changes.sentence)
-    if save is not None:
-        changes.direction.save(save)
-        if not as_json:
+        if save is not None:
             typer.echo(f"direction: {save}")
     like = reader.read(sources[0]) if region is not None and len(sources) == 1 else None
     changes.region = read_region(region, resolutions, reader.model.spec, like)
@@ -150,7 +150,7 @@ def command(
     )
     jobs = [Job(source, source.name) for source in sources]
     if not jobs:
-        outcome, made = common.Outcome(), {}
+        outcome, made = common.Edits(), {}
     else:
         outcome = common.run_jobs(reader, jobs, task, out, "editing", batch, overwrite, problems)
         title = f"{len(outcome.results)} picture{'' if len(outcome.results) == 1 else 's'} edited"
@@ -192,6 +192,27 @@ def _strength(text: str) -> float | None:
     if len(values) != 1:
         raise UsageError(f"--strength takes one number or auto here, not {text!r}")
     return values[0]
+
+
+def _save(direction: Direction, path: Path, overwrite: bool) -> None:
+    """Save a direction; a file that already holds this very direction is as good."""
+    from padinv.runtime.errors import UsageError
+    from padinv.runtime.files import open_regular, write_bytes
+
+    data = direction.to_bytes()
+    if os.path.lexists(path) and not overwrite:
+        try:
+            with open_regular(path) as file:
+                found = file.read(len(data) + 1)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be replaced: {error.strerror or error}; choose another --save") from error
+        if found != data:
+            raise UsageError(
+                f"{path} exists and is not this direction, so nothing was done; choose another --save, or replace it "
+                "with --overwrite"
+            )
+        return
+    write_bytes(path, data)
 
 
 def _check_use(

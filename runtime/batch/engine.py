@@ -163,8 +163,8 @@ class Outcome:
 
 
 def exit_code(*, usable: int, failed: int) -> ExitCode:
-    """0: everything is there; 3: something, but not everything; 1: nothing."""
-    if not usable:
+    """0: everything is there, or there was nothing to do; 3: something, but not everything; 1: nothing."""
+    if failed and not usable:
         return ExitCode.FAILED
     return ExitCode.PARTLY if failed else ExitCode.DONE
 

@@ -88,6 +88,18 @@ class Direction:
         Raises:
             OutputError: not writable, or values that are not finite in `dtype`.
         """
+        try:
+            data = self.to_bytes(dtype)
+        except OutputError as error:
+            raise OutputError(f"cannot write {path}: {error}") from error
+        write_bytes(path, data)
+
+    def to_bytes(self, dtype: str = "float32") -> bytes:
+        """What `save` writes, always the same for the same direction.
+
+        Raises:
+            OutputError: values that are not finite in `dtype`.
+        """
         stored, zeros = {}, {}
         for name, array in self.arrays().items():
             if not array.any():
@@ -96,12 +108,12 @@ class Direction:
             with np.errstate(over="ignore"):
                 stored[name] = np.ascontiguousarray(array, dtype)
             if not np.isfinite(stored[name]).all():
-                raise OutputError(f"cannot write {path}: the direction holds values that are not finite")
+                raise OutputError("the direction holds values that are not finite")
         info = json.dumps(self.info, ensure_ascii=True, allow_nan=False)
         metadata = {"format": FORMAT, "generator_hash": self.generator_hash, "info": info}
         if zeros:
             metadata["zeros"] = json.dumps(zeros)
-        write_bytes(path, safetensors_bytes(stored, metadata))
+        return safetensors_bytes(stored, metadata)
 
     @classmethod
     def load(cls, path: Path | str) -> Direction:

@@ -47,7 +47,12 @@ def painted(path: Path) -> Path:
 
 
 def tree(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if is_result(path))
+
+
+def is_result(path: Path) -> bool:
+    """Everything but the log that every verb keeps."""
+    return path.is_file() and path.name != "results.jsonl"
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -122,14 +127,14 @@ def test_blend_says_what_is_wrong_with_the_call(edit, pictures, tmp_path):
 def test_a_second_run_keeps_and_nothing_foreign_is_overwritten(edit, pictures, tmp_path):
     call = ("blend", pictures / "a.png", pictures / "b.jpg", "--out", tmp_path / "out")
     edit(*call)
-    assert "0 blended in" in edit(*call).out
+    assert "0 blended; 1 already there" in edit(*call).out
     other = edit(*call, "--strength", 0.3)
     assert other.code == 1
-    assert "exists and is another result" in other.err
+    assert "exists and is not a result that this command made" in other.err
     assert edit(*call, "--strength", 0.3, "--overwrite").code == 0
     (tmp_path / "out" / "contact-sheet.png").write_bytes(b"precious")
     again = edit(*call, "--strength", 0.3)
-    assert "exists and is not padinv's, so no contact sheet was written" in again.err
+    assert "exists and is not padinv's, so it was left alone" in again.err
     assert (tmp_path / "out" / "contact-sheet.png").read_bytes() == b"precious"
 
 
@@ -192,12 +197,15 @@ def test_custom_edit_says_what_is_wrong_with_the_call(edit, pictures, tmp_path):
     pair = ("--pair", pictures / "a.png", painted(pictures / "a.png"))
     saved = tmp_path / "d.safetensors"
     assert edit("custom-edit", *pair, "--save", saved).code == 0  # a direction alone
+    before = saved.stat().st_mtime_ns
+    assert edit("custom-edit", *pair, "--save", saved).code == 0  # the same again
+    assert saved.stat().st_mtime_ns == before
     cases = [
         (("--target", pictures), 2, "give either --pair A A' or --direction FILE, and not both"),
         ((*pair, "--direction", saved, pictures), 2, "and not both"),
         (("--direction", saved), 2, "give targets to edit"),
         ((*pair,), 2, "give targets to edit"),
-        ((*pair, "--save", saved), 2, "exists, so nothing was done; choose another --save"),
+        ((*pair, "--save", pictures / "b.jpg"), 2, "exists and is not this direction, so nothing was done"),
         ((*pair, pictures, "--space", "latent", "--mask", pictures / "a.png"), 2, "leave one of the two out"),
         (("--direction", saved, pictures, "--save", tmp_path / "e"), 2, "a saved direction is finished"),
         (("--direction", pictures / "a.png", pictures), 1, "cannot be read as a direction"),
@@ -286,7 +294,7 @@ def test_a_region_limits_which_padding_moves(edit, pictures, tmp_path, tiny_bund
     assert edit(*call, *only).code == 0
     expected = model.generate(region.limit(a, editing.apply(a, editing.difference(a, b), "padding")))[0]
     np.testing.assert_array_equal(pixels(tmp_path / "o2" / "a.png.png"), expected)
-    assert "is another result" in edit(*call).err  # without the region it is another edit
+    assert "is not a result that this command made" in edit(*call).err  # without the region it is another edit
     line = ("interpolate", *both, "--space", "padding", "--steps", 2, "--save-inversions", "--out", tmp_path / "o3")
     assert edit(*line, *only).code == 0
     found = Inversion.load(tmp_path / "o3" / "a.png--b.jpg.safetensors")

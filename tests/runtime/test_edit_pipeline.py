@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 from tiny_bundle import SPEC, write_tiny_bundle
 
 from padinv.runtime.alignment.aligner import Aligner
-from padinv.runtime.batch.edit_files import Job, Task, edit_files
+from padinv.runtime.batch.edit_files import Edited, Job, Task, edit_files, edited_results
+from padinv.runtime.batch.engine import Done, Outcome
 from padinv.runtime.batch.find_inputs import Found
 from padinv.runtime.batch.invert_files import Options, invert_files
 from padinv.runtime.batch.masks import read_mask
@@ -49,9 +51,32 @@ def _moved(inversion: Inversion, by: float) -> Inversion:
 
 
 def run(reader, sources, out, task, **settings):
+    show = settings.pop("show", 0)
     jobs = [Job(source, source.name) for source in sources]
-    results = list(edit_files(reader, jobs, task, out, 2, **settings))
-    return {edited.job.name: edited for edited in results}
+    outcome = Outcome()
+    with ResultsLog(out) as log:
+        for event in edit_files(reader, jobs, task, log, batch_size=2, **settings):
+            outcome.add(event)
+            if isinstance(event, Done) and len(outcome.done) > show:
+                event.product.shown = None
+    results = {edited.job.name: edited for edited in edited_results(outcome, jobs, task, out, show)}
+    lost = {done.task.name: done.lost for done in outcome.done}
+    problems = {one.task.name: one.reason for one in outcome.skipped if one.task and one.task.name not in lost}
+    return {
+        job.name: Result(results.get(job.name), problems.get(job.name), list(lost.get(job.name, ()))) for job in jobs
+    }
+
+
+@dataclass
+class Result:
+    """What came of one job."""
+
+    edited: Edited | None
+    problem: str | None
+    lost: list[str]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.edited, name, None)
 
 
 def inverted(reader, folder, out) -> Path:
@@ -85,7 +110,7 @@ def test_a_second_run_keeps_and_a_changed_recipe_or_source_is_not_overwritten(re
     assert not any(edited.written or edited.problem for edited in again.values())
     assert again["a.png"].pictures[""].shape == (16, 16, 3)
     other = run(reader, sources, out, stronger(0.4))
-    assert all("exists and is another result, so it was left alone" in str(e.problem) for e in other.values())
+    assert all("exists and is not a result that this command made" in str(e.problem) for e in other.values())
     assert (out / "a.png.png").stat().st_mtime_ns == before
     assert all(edited.written for edited in run(reader, sources, out, stronger(0.4), overwrite=True).values())
     picture(40, 30, seed=9).save(folder / "a.png")
@@ -245,13 +270,13 @@ def test_closing_early_leaves_whole_files_only(reader, tmp_path, picture):
     for i in range(12):
         picture(16, 16, seed=i).save(tmp_path / "in" / f"{i:02d}.png")
     sources, _ = find_sources([tmp_path / "in"])
-    stream = edit_files(reader, [Job(s, s.name) for s in sources], stronger(), tmp_path / "out", 2)
-    next(stream)
-    stream.close()
-    files = list((tmp_path / "out").iterdir())
+    with ResultsLog(tmp_path / "out") as log:
+        stream = edit_files(reader, [Job(s, s.name) for s in sources], stronger(), log, batch_size=2)
+        next(stream)
+        stream.close()
+    files = list((tmp_path / "out").glob("*.png"))
     assert 0 < len(files) < 12
     for path in files:
-        assert path.suffix == ".png"
         Image.open(path).load()
     rest = run(reader, sources, tmp_path / "out", stronger())
     assert sum(edited.written for edited in rest.values()) == 12 - len(files)
