@@ -74,16 +74,7 @@ def test_a_dry_run_prints_settings_and_memory_and_writes_nothing(
     assert re.search(r"^seed +4 +asked for$", result.out, re.M)
     assert re.search(r"^schedule +constant +default$", result.out, re.M)
     sizes = dict(re.findall(r"^(\w+) +([\d,]+) MiB$", result.out, re.M))
-    assert set(sizes) == {
-        "weights",
-        "gradients",
-        "optimizer",
-        "average",
-        "activations",
-        "temporaries",
-        "pictures",
-        "total",
-    }
+    assert set(sizes) == {"weights", "optimizer", "average", "step", "pictures", "total"}
     assert int(sizes["total"]) > 0
     assert not (tmp_path / "run").exists()
 

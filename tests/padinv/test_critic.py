@@ -59,4 +59,4 @@ def test_generators_above_256_px_train_on_pooled_images(tmp_path: Path) -> None:
     options = RunOptions(tmp_path / "g.safetensors", tmp_path / "data", tmp_path / "run")
     estimate = Training(config, options).memory()
     # At least the generator's 512 px maps: four channels, two images, float32.
-    assert estimate.activations > 4 * 2 * 4 * 512 * 512
+    assert estimate.step > 4 * 2 * 4 * 512 * 512

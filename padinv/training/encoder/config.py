@@ -16,6 +16,7 @@ from padinv.runtime.errors import InputError, UsageError
 PRESETS = ("ffhq", "church", "bedroom", "faces64")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("no", "bf16", "fp16")
+COMPILERS = ("no", "inductor", "aot_eager", "cudagraphs")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class TrainConfig:
             training, so that the latents learn to carry what does not need the padding.
         padding_dropout_max_res: resolution up to which rings are dropped.
         images: length of the training.
-        batch: images a step and a process.
+        batch: images of a forward pass in each process.
+        accumulate: forward and backward passes of a step; a step takes batch * accumulate images in each process.
+            Batch statistics are those of each pass.
         lr, beta1, beta2: Adam of the encoder.
         schedule: 'constant' (the paper) or 'cosine' (to zero over `images`).
         warmup: images over which the rate rises from zero.
@@ -38,9 +41,16 @@ class TrainConfig:
         pix, per, id, adv, reg: weights of the five terms; 0 leaves a term out.
         lpips: backbone of `per`.
         adv_form: 'logistic' (the reference implementation) or 'critic' (the paper's eq. 4 and 7).
-        lr_d, r1_gamma, r1_interval: of the discriminator; interval 1 is the eager penalty.
+        lr_d, beta1_d, beta2_d: Adam of the discriminator.
+        r1_gamma, r1_interval: its gradient penalty; interval 1 is the eager form.
+        lazy_interval_d: interval for which Adam's rate and betas of the discriminator are rescaled (Karras et al. 2020,
+            appendix B); None: `r1_interval`. The reference implementation has 16 here, and the penalty at every step.
         flips: mirror half of the images.
         mixed_precision: 'no', 'bf16' or 'fp16'.
+        tf32: let float32 matrix products and convolutions on newer GPUs round their inputs to 10 bits (TF32).
+        deterministic: use deterministic kernels only, where torch has them.
+        checkpointing: keep no activations inside encoder and generator blocks; slower by a third, far less memory.
+        compile: backend of torch.compile, or 'no'.
         seed: of initial weights and of the order of the pictures.
     """
 
@@ -53,6 +63,7 @@ class TrainConfig:
     padding_dropout_max_res: int = 8
     images: int = 6_400_000
     batch: int = 8
+    accumulate: int = 1
     lr: float = 1e-4
     beta1: float = 0.9
     beta2: float = 0.999
@@ -68,10 +79,17 @@ class TrainConfig:
     lpips: str = "alex"
     adv_form: str = "logistic"
     lr_d: float = 1e-4
+    beta1_d: float = 0.9
+    beta2_d: float = 0.99
     r1_gamma: float = 10.0
     r1_interval: int = 16
+    lazy_interval_d: int | None = None
     flips: bool = False
     mixed_precision: str = "no"
+    tf32: bool = False
+    deterministic: bool = False
+    checkpointing: bool = False
+    compile: str = "no"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -81,6 +99,7 @@ class TrainConfig:
             "lpips": tuple(BACKBONES),
             "adv_form": FORMS,
             "mixed_precision": PRECISIONS,
+            "compile": COMPILERS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -89,11 +108,11 @@ class TrainConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"{name} must be a number from 0 up, not {value!r}")
-        for name in ("beta1", "beta2", "ema", "padding_dropout"):
+        for name in ("beta1", "beta2", "beta1_d", "beta2_d", "ema", "padding_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)!r}")
-        if min(self.images, self.batch, self.r1_interval) < 1:
-            raise UsageError("images, batch and r1_interval must be at least 1")
+        if min(self.images, self.batch, self.accumulate, self.r1_interval, self.lazy_interval_d or 1) < 1:
+            raise UsageError("images, batch, accumulate, r1_interval and lazy_interval_d must be at least 1")
         if self.pix == self.per == self.id == 0:
             raise UsageError("pix, per and id are all 0, so nothing would tie the output to the picture")
         if self.pad_resolutions is not None:

@@ -31,7 +31,7 @@ from padinv.training.background_writer import BackgroundWriter, snapshot
 from padinv.training.encoder.config import TrainConfig
 from padinv.training.encoder.trainer import EncoderTrainer
 from padinv.training.generator.discriminator_init import discriminator_for
-from padinv.training.launch import make_accelerator
+from padinv.training.launch import check_launcher_settings, make_accelerator, set_arithmetic
 from padinv.training.loop import Cadence, Outcome, run_loop
 from padinv.training.memory_estimate import MemoryEstimate, estimate_memory
 from padinv.training.metric_log import MetricLog
@@ -60,6 +60,7 @@ class RunOptions:
         time_limit: minutes after which the training saves and stops; None: none. The schedule does not depend on it.
         background_save: write checkpoints while the training goes on; None: where the weights are not on the CPU.
         workers: processes that decode pictures which do not fit in memory.
+        device: where to train, such as 'cuda:1'; None: what the launcher chose, else the first accelerator.
         preset: its name, for the record.
     """
 
@@ -78,6 +79,7 @@ class RunOptions:
     time_limit: float | None = None
     background_save: bool | None = None
     workers: int = 4
+    device: str | None = None
     preset: str | None = None
 
     @property
@@ -114,7 +116,9 @@ class Training:
 
     def __init__(self, config: TrainConfig, options: RunOptions, reporter: Reporter | None = None) -> None:
         self.config, self.options = config, options
-        self.accelerator = make_accelerator(config.mixed_precision)
+        check_launcher_settings(config)
+        set_arithmetic(tf32=config.tf32, deterministic=config.deterministic)
+        self.accelerator = make_accelerator(config.mixed_precision, options.device)
         self.main = self.accelerator.is_main_process
         self.reporter: Reporter = (reporter if self.main else None) or Silent()
         self.generator: Generator = load_generator(options.generator)
@@ -187,7 +191,7 @@ class Training:
     def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
         order = StepBatches(
             len(pictures),
-            self.config.batch,
+            self.config.batch * self.config.accumulate,
             self.config.seed,
             self.trainer.step_count,
             self.config.flips,

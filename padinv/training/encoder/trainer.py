@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from padinv.data import to_float
 from padinv.losses.adversarial import discriminator_loss, encoder_adversarial_loss, gradient_penalty, lazy_weight
@@ -18,26 +18,13 @@ from padinv.models.discriminator import Discriminator
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
 from padinv.runtime.errors import MismatchError, PadInvError, UsageError
+from padinv.training.activation_checkpointing import checkpoint_blocks, encoder_blocks
 from padinv.training.encoder.config import TrainConfig
-
-EMA_RAMP = 10  # early averages are short: decay (1 + n) / (10 + n) after n steps, until the configured one
+from padinv.training.weight_average import WeightAverage, ramped_decay
 
 
 class DivergenceError(PadInvError):
     """A loss or gradient became infinite or not a number."""
-
-
-def warmed_average(decay: float) -> Any:
-    """Exponential moving average for `AveragedModel`, with a decay that rises to `decay`."""
-
-    def update(average: list[Tensor], current: list[Tensor], seen: Tensor | int) -> None:
-        n = int(seen)
-        if average[0].is_floating_point():
-            torch._foreach_lerp_(average, current, 1 - min(decay, (1 + n) / (EMA_RAMP + n)))
-        else:
-            torch._foreach_copy_(average, current)
-
-    return torch.no_grad()(update)
 
 
 def drop_padding(
@@ -66,6 +53,13 @@ def drop_padding(
     if rings is not None:
         rings = {r: ring * kept.to(ring.dtype) if r <= max_res else ring for r, ring in rings.items()}
     return const, rings
+
+
+def _add(sums: dict[str, Tensor], terms: Mapping[str, Tensor], parts: int) -> None:
+    """Add the terms of one of `parts` passes to their means."""
+    for name, value in terms.items():
+        share = value.detach().float() / parts
+        sums[name] = sums[name] + share if name in sums else share
 
 
 class EncoderTrainer:
@@ -101,18 +95,23 @@ class EncoderTrainer:
         self.objective = objective.to(device)
 
         encoder = Encoder.from_generator(generator, config.encoder).to(device).train()
-        if device.type == "cpu":
+        if device.type == "cpu" or (device.type == "cuda" and (config.tf32 or config.mixed_precision != "no")):
             # Measured on faces64: SqueezeNet's max-pooling takes a third of the time, 64-channel convolutions gain too;
-            # the generator loses by it.
+            # the generator loses by it. Tensor cores read this layout; float32 on CUDA does not use them.
             encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if accelerator.num_processes > 1 and device.type == "cuda":
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
         self.raw_encoder: Encoder = encoder
-        self.average: AveragedModel | None = None
+        self.average: WeightAverage | None = None
         if config.ema > 0:
-            self.average = AveragedModel(encoder, multi_avg_fn=warmed_average(config.ema), use_buffers=True)
-            self.average.eval().requires_grad_(False)
+            self.average = WeightAverage(encoder, average_buffers=True)
+        if config.checkpointing:
+            checkpoint_blocks([*encoder_blocks(encoder), *generator.layers, *generator.to_rgb])
+        self.synthesis = generator.synthesis
+        if config.compile != "no":
+            encoder.compile(backend=config.compile)
+            self.synthesis = torch.compile(generator.synthesis, backend=config.compile)
         optimizer = torch.optim.Adam(encoder.parameters(), lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
         self.encoder, self.optimizer = accelerator.prepare(encoder, optimizer)
 
@@ -120,11 +119,12 @@ class EncoderTrainer:
         if self.raw_discriminator is not None:
             self.raw_discriminator = self.raw_discriminator.to(device).train().requires_grad_(True)
             # Lazy regularisation changes Adam's time scale (Karras et al. 2020, appendix B).
-            shrink = config.r1_interval / (config.r1_interval + 1) if config.r1_interval > 1 else 1.0
+            interval = config.lazy_interval_d or config.r1_interval
+            shrink = interval / (interval + 1) if interval > 1 else 1.0
             optimizer_d = torch.optim.Adam(
                 self.raw_discriminator.parameters(),
                 lr=config.lr_d * shrink,
-                betas=(0.9**shrink, 0.99**shrink),
+                betas=(config.beta1_d**shrink, config.beta2_d**shrink),
                 fused=True,
             )
             self.discriminator, self.optimizer_d = accelerator.prepare(self.raw_discriminator, optimizer_d)
@@ -134,7 +134,7 @@ class EncoderTrainer:
     @property
     def images_per_step(self) -> int:
         """Images of one step over all processes."""
-        return self.config.batch * self.accelerator.num_processes
+        return self.config.batch * self.config.accumulate * self.accelerator.num_processes
 
     @property
     def images_seen(self) -> int:
@@ -151,7 +151,7 @@ class EncoderTrainer:
     # -- steps ------------------------------------------------------------------------------------------------------
 
     def step(self, images: Tensor) -> dict[str, float]:
-        """One step on this process's batch of uint8 images [N, 3, S, S].
+        """One step on this process's uint8 images [batch * accumulate, 3, S, S].
 
         Returns:
             the unweighted terms by name, averaged over processes, with 'total' and 'lr', and 'd' and 'r1' where a
@@ -164,14 +164,42 @@ class EncoderTrainer:
         rate = config.rate_at(self.images_seen)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        real = to_float(images, self.accelerator.device)
+        parts = images.split(config.batch)
+        sums: dict[str, Tensor] = {}
+        pairs: list[tuple[Tensor, Tensor]] = []
+        for k, part in enumerate(parts):
+            with self._gathering(self.encoder, last=k == len(parts) - 1):
+                real = to_float(part, self.accelerator.device)
+                fake, terms = self._terms(real)
+                self.accelerator.backward(terms["total"] / len(parts))
+            pairs.append((real, fake.detach()))
+            _add(sums, terms, len(parts))
+        if config.clip > 0:
+            norm = self.accelerator.clip_grad_norm_(self.encoder.parameters(), config.clip)
+            if self.accelerator.scaler is None:  # a scaler skips such steps itself
+                sums["norm"] = torch.as_tensor(norm, device=self.accelerator.device)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.raw_discriminator is not None:
+            sums |= self._discriminator_step(pairs)
+        values = self._agreed(sums)  # the only moment of a step at which the processor waits for the device
+        self._check(values)
+        values.pop("norm", None)
+        if self.average is not None:
+            self._follow()
+        self.step_count += 1
+        return {**values, "lr": rate}
+
+    def _terms(self, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Reconstructions of images [N, 3, S, S], and the losses with their weighted sum as 'total'."""
+        config = self.config
         with self.accelerator.autocast():
             wp, const, rings = self.encoder(real)
             if config.padding_dropout > 0:
                 const, rings = drop_padding(
                     self.generator, const, rings, config.padding_dropout, max_res=config.padding_dropout_max_res
                 )
-            fake = loss_image(self.generator.synthesis(wp, const, rings), real.shape[-1]).float()
+            fake = loss_image(self.synthesis(wp, const, rings), real.shape[-1]).float()
             adversarial = None
             if self.raw_discriminator is not None:
                 self.raw_discriminator.requires_grad_(False)
@@ -180,40 +208,38 @@ class EncoderTrainer:
                 self.raw_discriminator.requires_grad_(True)
                 adversarial = encoder_adversarial_loss(logits, config.adv_form)
             terms = self.objective.terms(fake, real, wp, self.raw_encoder.w_avg, adversarial)
-        total = self.objective.total(terms)
-        values = self._agreed({**terms, "total": total})
-        self._check(values)
-        self.accelerator.backward(total)
-        if config.clip > 0:
-            norm = self.accelerator.clip_grad_norm_(self.encoder.parameters(), config.clip)
-            if self.accelerator.scaler is None:  # a scaler skips such steps itself
-                self._check({"norm": float(norm)}, "the gradient's")
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.raw_discriminator is not None:
-            values |= self._discriminator_step(real, fake.detach())
-        if self.average is not None:
-            self.average.update_parameters(self.raw_encoder)
-        self.step_count += 1
-        return {**values, "lr": rate}
+        return fake, {**terms, "total": self.objective.total(terms)}
 
-    def _discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, float]:
+    def _discriminator_step(self, pairs: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Teach the discriminator the (real, reconstructed) images of this step."""
         config = self.config
         assert self.raw_discriminator is not None
-        with self.accelerator.autocast():
-            loss = discriminator_loss(self.discriminator(real), self.discriminator(fake), config.adv_form)
-        report = {"d": loss}
         weight = lazy_weight(self.step_count, config.r1_gamma, config.r1_interval)
-        if weight > 0:
-            bare = self.raw_discriminator
-            report["r1"] = gradient_penalty(lambda x: Discriminator.forward(bare, x), real)
-            loss = loss + weight * report["r1"]
-        values = self._agreed(report)
-        self._check(values)
-        self.accelerator.backward(loss)
+        sums: dict[str, Tensor] = {}
+        for k, (real, fake) in enumerate(pairs):
+            with self._gathering(self.discriminator, last=k == len(pairs) - 1):
+                with self.accelerator.autocast():
+                    loss = discriminator_loss(self.discriminator(real), self.discriminator(fake), config.adv_form)
+                report = {"d": loss}
+                if weight > 0:
+                    bare = self.raw_discriminator
+                    report["r1"] = gradient_penalty(lambda x, bare=bare: Discriminator.forward(bare, x), real)
+                    loss = loss + weight * report["r1"]
+                self.accelerator.backward(loss / len(pairs))
+            _add(sums, report, len(pairs))
         self.optimizer_d.step()
         self.optimizer_d.zero_grad()
-        return values
+        return sums
+
+    def _gathering(self, network: Any, *, last: bool) -> AbstractContextManager[Any]:
+        """Gradients add up in each process, and are exchanged at the last pass of a step."""
+        return nullcontext() if last else self.accelerator.no_sync(network)
+
+    def _follow(self) -> None:
+        average = self.average
+        assert average is not None
+        decay = ramped_decay(self.config.ema, average.steps) if average.steps else 0.0
+        average.follow(self.raw_encoder, decay)
 
     def _agreed(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
         """The terms as numbers, the same in every process."""
@@ -222,12 +248,13 @@ class EncoderTrainer:
             stacked = self.accelerator.reduce(stacked, "mean")
         return dict(zip(terms, stacked.tolist(), strict=True))
 
-    def _check(self, values: Mapping[str, float], what: str = "the loss term") -> None:
+    def _check(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             if not math.isfinite(value):
+                what = "the gradient's" if name == "norm" else "the loss term"
                 raise DivergenceError(
                     f"{what} {name!r} became {value} after {self.images_seen} images, so the training stopped "
-                    "and kept its last checkpoint; begin anew with a lower --lr or with --mixed-precision no"
+                    "and kept its last checkpoint; start again with a lower --lr or with --mixed-precision no"
                 )
 
     # -- state ------------------------------------------------------------------------------------------------------
