@@ -164,7 +164,11 @@ def to_float(images: Tensor, device: torch.device | str = "cpu") -> Tensor:
     return images.to(device, non_blocking=True).float() / 127.5 - 1.0
 
 
+def to_uint8(images: Tensor) -> Tensor:
+    """float [..., 3, S, S] in [-1, 1] -> uint8, clamped and rounded."""
+    return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
 def to_image(tensor: Tensor) -> Image.Image:
     """float [3, S, S] in [-1, 1] -> Pillow image, clamped and rounded."""
-    pixels = ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(to_uint8(tensor).permute(1, 2, 0).cpu().numpy())

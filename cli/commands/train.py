@@ -2,173 +2,112 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from padinv.cli import options as opt
+from padinv.cli.config_options import with_settings
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import require_utf8
+from padinv.training.encoder.config import PRESETS, TrainConfig
+
+DEFAULT_OUT = Path("runs")
+Preset = Literal[PRESETS]  # type: ignore[valid-type]
 
 
-class Preset(str, Enum):
-    """Files in padinv/training/presets."""
-
-    ffhq = "ffhq"
-    church = "church"
-    bedroom = "bedroom"
-    faces64 = "faces64"
-
-
-class Arch(str, Enum):
-    """Encoder architectures."""
-
-    reference = "reference"
-    fast = "fast"
-
-
-class Lpips(str, Enum):
-    """LPIPS backbones."""
-
-    alex = "alex"
-    vgg = "vgg"
-    squeeze = "squeeze"
-
-
-class MixedPrecision(str, Enum):
-    """Number format of the networks' arithmetic."""
-
-    no = "no"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class Schedule(str, Enum):
-    """Learning-rate schedules."""
-
-    constant = "constant"
-    cosine = "cosine"
-
-
-class AdvForm(str, Enum):
-    """Forms of the adversarial term."""
-
-    logistic = "logistic"
-    critic = "critic"
-
-
-def _resolutions(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise UsageError(f"--pad-resolutions takes sizes separated by commas, such as 4,8,16, not {text!r}") from None
-
-
+@with_settings(TrainConfig)
 def command(
     generator: Annotated[Path, typer.Option(help="Checkpoint of the generator to invert.")],
-    data: Annotated[Path, typer.Option(help="Training pictures: a folder or a ZIP archive.")],
-    out: Annotated[Path, typer.Option(help="Run folder. An existing run of the same configuration is gone on with.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Training images: a folder, a ZIP or tar archive, tar shards, an LMDB database, parquet files, or a "
+            "URL of an archive."
+        ),
+    ],
+    settings: dict[str, Any],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Run folder. If it already holds a run with the same configuration, training resumes. "
+            "runs/PRESET-DATA if omitted.",
+        ),
+    ] = None,
     preset: Annotated[Preset | None, typer.Option(help="Settings to begin with; options below override them.")] = None,
-    val: Annotated[Path | None, typer.Option(help="Validation pictures: a folder or a ZIP archive.")] = None,
-    arch: Annotated[Arch | None, typer.Option(help="Encoder architecture.")] = None,
-    padding: Annotated[
-        bool | None, typer.Option("--padding/--no-padding", help="Predict the padding space, or W+ codes only.")
-    ] = None,
-    pad_resolutions: Annotated[
-        str | None, typer.Option(metavar="4,8,...", help="Resolutions whose padding is predicted; all if left out.")
-    ] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="Length of the training in images.")] = None,
+    val: Annotated[str | None, typer.Option(help="Validation images, of any kind that --data takes.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Length in steps, instead of --images.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images a step and a process.")] = None,
-    lr: Annotated[float | None, typer.Option(min=0, help="Learning rate of the encoder.")] = None,
-    schedule: Annotated[Schedule | None, typer.Option(help="How the learning rate goes on.")] = None,
-    warmup: Annotated[int | None, typer.Option(min=0, help="Images over which the rate rises from zero.")] = None,
-    clip: Annotated[float | None, typer.Option(min=0, help="Largest norm of the gradient; 0: not clipped.")] = None,
-    ema: Annotated[float | None, typer.Option(min=0, help="Decay a step of the weight average; 0: none.")] = None,
-    pix: Annotated[float | None, typer.Option(min=0, help="Weight of the pixel term.")] = None,
-    per: Annotated[float | None, typer.Option(min=0, help="Weight of the perceptual term (LPIPS).")] = None,
-    identity: Annotated[float | None, typer.Option("--id", min=0, help="Weight of the identity term.")] = None,
-    adv: Annotated[float | None, typer.Option(min=0, help="Weight of the adversarial term.")] = None,
-    reg: Annotated[float | None, typer.Option(min=0, help="Weight of the latent regularisation.")] = None,
-    lpips: Annotated[Lpips | None, typer.Option(help="LPIPS backbone.")] = None,
+    global_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images of a step over all processes, instead of --accumulate. The paper has 64."),
+    ] = None,
     lpips_weights: Annotated[
         Path | None,
-        typer.Option(help="Its weight file (torchvision's); looked for in the torch hub cache if left out."),
+        typer.Option(help="Weight file of the LPIPS backbone (torchvision's); the torch hub cache if omitted."),
     ] = None,
     face_weights: Annotated[Path | None, typer.Option(help="model_ir_se50.pth, for the identity term.")] = None,
-    adv_form: Annotated[AdvForm | None, typer.Option(help="Form of the adversarial term.")] = None,
-    r1_gamma: Annotated[float | None, typer.Option(min=0, help="Weight of the discriminator's penalty.")] = None,
-    r1_interval: Annotated[
-        int | None, typer.Option(min=1, help="Steps between two penalties; 1: at every step.")
-    ] = None,
-    flips: Annotated[bool | None, typer.Option("--flips/--no-flips", help="Mirror half of the pictures.")] = None,
-    mixed_precision: Annotated[MixedPrecision | None, typer.Option(help="Arithmetic of the networks.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=opt.MAX_SEED, help="Seed of weights and of the order of pictures.")
-    ] = None,
     init: Annotated[Path | None, typer.Option(help="Encoder file or run folder to start the weights from.")] = None,
     log_images: Annotated[int, typer.Option(min=1, help="Images between two log records.")] = 800,
     eval_images: Annotated[int, typer.Option(min=1, help="Images between two evaluations and sample grids.")] = 20_000,
-    val_count: Annotated[int, typer.Option(min=1, help="Validation pictures an evaluation looks at.")] = 256,
+    val_count: Annotated[int, typer.Option(min=1, help="Validation images of an evaluation.")] = 256,
+    best: Annotated[
+        Literal["mse", "lpips"],
+        typer.Option(help="Validation figure by which encoder-best.safetensors is kept."),
+    ] = "mse",
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Tracker besides TensorBoard: wandb, trackio or mlflow; offline. May be repeated."
+        ),
+    ] = None,
     save_minutes: Annotated[float, typer.Option(min=0, help="Minutes between two checkpoints.")] = 10.0,
     time_limit: Annotated[
         float | None, typer.Option(metavar="MINUTES", min=0, help="Save and stop after this long, with exit code 130.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures too many for memory.")] = 4,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images too many for memory.")] = 4,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; the first accelerator if omitted.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads of torch.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the configuration and the memory it expects, and stop.")
+        bool, typer.Option("--dry-run", help="Print the resolved configuration and the estimated memory, then exit.")
     ] = False,
 ) -> None:
     """Train an encoder for a frozen generator.
 
-    The same command goes on with an existing run. On many GPUs: accelerate launch -m padinv train ...
+    The same command resumes a run. On many GPUs: accelerate launch -m padinv train ...
+
+    Examples:
+
+      padinv train --generator G.safetensors --data ffhq256.zip --preset ffhq --face-weights model_ir_se50.pth
+
+      padinv train --generator G.safetensors --data church_outdoor_train_lmdb --preset church --global-batch 64
     """
     require_utf8(out, "--out")
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.training_progress import ending_text, exit_code, reporter
     from padinv.training.encoder.config import resolve
     from padinv.training.encoder.run import RunOptions, Training
+    from padinv.training.launch import adopt_launcher_settings, process_count, set_threads
 
-    if steps is not None and images is not None:
+    if steps is not None and "images" in settings:
         raise UsageError("--steps and --images exclude each other")
-
-    def value(choice: Enum | None) -> str | None:
-        return None if choice is None else str(choice.value)
-
-    overrides: dict[str, Any] = {
-        "arch": value(arch),
-        "padding": padding,
-        "pad_resolutions": _resolutions(pad_resolutions),
-        "images": images,
-        "batch": batch,
-        "lr": lr,
-        "schedule": value(schedule),
-        "warmup": warmup,
-        "clip": clip,
-        "ema": ema,
-        "pix": pix,
-        "per": per,
-        "id": identity,
-        "adv": adv,
-        "reg": reg,
-        "lpips": value(lpips),
-        "adv_form": value(adv_form),
-        "r1_gamma": r1_gamma,
-        "r1_interval": r1_interval,
-        "flips": flips,
-        "mixed_precision": value(mixed_precision),
-        "seed": seed,
-    }
+    if global_batch is not None and "accumulate" in settings:
+        raise UsageError("--global-batch and --accumulate exclude each other")
+    out = out or default_out(preset, data)
+    require_utf8(out, "--out")
+    set_threads(threads)
+    overrides, adopted = adopt_launcher_settings(settings)
+    if global_batch is not None:
+        chosen, _ = resolve(preset, overrides)
+        overrides["accumulate"] = passes(global_batch, chosen.batch, process_count(device))
     if steps is not None:
-        from padinv.training.launch import process_count
-
-        chosen, _ = resolve(value(preset), overrides)
-        overrides["images"] = steps * chosen.batch * process_count()
-    config, reasons = resolve(value(preset), overrides)
+        chosen, _ = resolve(preset, overrides)
+        overrides["images"] = steps * chosen.batch * chosen.accumulate * process_count(device)
+    config, reasons = resolve(preset, overrides)
+    reasons |= adopted
     options = RunOptions(
         generator=generator,
         data=data,
@@ -180,29 +119,57 @@ def command(
         log_images=log_images,
         eval_images=eval_images,
         val_count=val_count,
+        best=best,
+        trackers=tuple(track or ()),
         save_minutes=save_minutes,
         time_limit=time_limit,
         workers=workers,
-        preset=value(preset),
+        device=device,
+        preset=preset,
     )
     report = reporter()
     training = Training(config, options, report)
     if training.main:
         typer.echo(configuration_text(config.to_dict(), reasons))
     if dry_run:
+        memory = training.memory()  # in every process, so that none waits for another
         if training.main:
             typer.echo("\nmemory of one process, found on shapes alone, without libraries:")
-            typer.echo("\n".join(training.memory().lines()))
+            typer.echo("\n".join(memory.lines()))
         return
     outcome = training.run(reasons)
     if training.main:
-        report.message(ending_text(outcome, f"the encoder is {out / 'encoder.safetensors'}"))
+        report.message(ending_text(outcome, f"the encoder is {options.out / 'encoder.safetensors'}"))
+        if outcome.ending == "finished":
+            report.message(f"next: padinv export {options.out} --out models/{options.out.name}")
+        report.message(f"curves: tensorboard --logdir {options.out / 'tensorboard'}")
     if code := exit_code(outcome):
         raise SystemExit(code)
 
 
+def passes(global_batch: int, batch: int, processes: int) -> int:
+    """Forward and backward passes of a step of `global_batch` images.
+
+    Raises:
+        UsageError: it is not a multiple of what one pass of all processes takes.
+    """
+    one = batch * processes
+    if global_batch % one:
+        raise UsageError(
+            f"--global-batch {global_batch} is not a multiple of {one}: --batch {batch} in {processes} "
+            f"process{'' if processes == 1 else 'es'}; choose another --batch"
+        )
+    return global_batch // one
+
+
+def default_out(preset: str | None, data: str) -> Path:
+    """Where a run goes that was given no place."""
+    title = Path(data.rstrip("/")).stem or "data"
+    return DEFAULT_OUT / "-".join(part for part in (preset, title) if part)
+
+
 def configuration_text(values: dict[str, Any], reasons: dict[str, str]) -> str:
-    """The resolved configuration, a setting a line, each with its reason."""
+    """The resolved configuration, one setting on a line, each with its reason."""
     width = max(len(name) for name in values)
     lines = [f"{name:{width}}  {values[name]!s:<14}  {reasons.get(name, '')}".rstrip() for name in values]
     return "\n".join(lines)

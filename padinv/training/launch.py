@@ -38,13 +38,31 @@ def _true(value: str | None) -> bool:
     return (value or "").lower() in ("1", "true", "yes", "on")
 
 
+def _launcher_arguments() -> dict[str, str]:
+    """What accelerate's launcher was told and does not hand on: it knows accumulation for DeepSpeed only."""
+    option = _ADOPTED["accumulate"][1]
+    try:
+        import psutil
+
+        parents = psutil.Process().parents()[:2]
+        commands = [parent.cmdline() for parent in parents]
+    except Exception:  # no psutil, or a system that does not tell: nothing can be known
+        return {}
+    for command in commands:
+        words = [part.replace("-", "_") for word in command for part in word.split("=", 1)]
+        if option.replace("-", "_") in words[:-1] and any("accelerate" in word for word in words):
+            return {_ADOPTED["accumulate"][0]: words[words.index(option.replace("-", "_")) + 1]}
+    return {}
+
+
 def launcher_settings(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The settings that `accelerate launch` was told; those at their neutral value are left out.
 
     Raises:
         UsageError: it was told something that padinv does not have.
     """
-    environment = os.environ if environment is None else environment
+    if environment is None:
+        environment = {**_launcher_arguments(), **os.environ}
     for variable, what in _REFUSED.items():
         if _true(environment.get(variable)):
             raise UsageError(f"accelerate launch asks for {what}, which padinv does not have; launch without it")
@@ -168,3 +186,17 @@ def set_arithmetic(*, tf32: bool, deterministic: bool) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
+def set_threads(threads: int | None) -> None:
+    """Let torch use so many processor threads; None: as many as it likes.
+
+    Raises:
+        UsageError: more than four for each core, which only slows everything down.
+    """
+    if threads is None:
+        return
+    most = 4 * (os.cpu_count() or 1)
+    if threads > most:
+        raise UsageError(f"--threads {threads} is more than four for each processor core; take at most {most}")
+    torch.set_num_threads(threads)

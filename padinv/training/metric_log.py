@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from padinv.training.run_folder import RunFolder
+from padinv.training.trackers import Trackers
 
 
 class MetricLog:
@@ -21,12 +24,20 @@ class MetricLog:
         folder: the run's.
         images: training images so far; what TensorBoard holds beyond is hidden.
         state: of `state_dict`, in a resumed run.
+        trackers: that take the same numbers and pictures.
     """
 
-    def __init__(self, folder: RunFolder, images: int, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        images: int,
+        state: Mapping[str, Any] | None = None,
+        *,
+        trackers: Trackers | None = None,
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder = folder
+        self.folder, self.trackers = folder, trackers
         self.writer = SummaryWriter(str(folder.tensorboard), purge_step=images + 1, flush_secs=30)
         self.sums: dict[str, tuple[float, int]] = {n: (t, c) for n, (t, c) in (state or {}).get("sums", {}).items()}
         self.since = time.monotonic()
@@ -37,6 +48,8 @@ class MetricLog:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.writer.close()
+        if self.trackers is not None:
+            self.trackers.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The sums since the last record."""
@@ -54,7 +67,7 @@ class MetricLog:
         self._write("train", images, {name: total / count for name, (total, count) in self.sums.items()})
         speed = (images - self.images) / max(now - self.since, 1e-9)
         self.folder.append(self.folder.speed_file, {"images": images, "images_per_s": float(f"{speed:.6g}")})
-        self.writer.add_scalar("train/images_per_s", speed, images)
+        self._track({"train/images_per_s": speed}, images)
         self.sums, self.since, self.images = {}, now, images
 
     def write_figures(self, images: int, figures: Mapping[str, float]) -> None:
@@ -72,5 +85,16 @@ class MetricLog:
     def _write(self, kind: str, images: int, values: Mapping[str, float]) -> None:
         rounded = {k: float(f"{v:.6g}") for k, v in values.items()}
         self.folder.append(self.folder.metrics_file, {"kind": kind, "images": images, **rounded})
+        self._track({f"{kind}/{name}": value for name, value in values.items()}, images)
+
+    def write_image(self, name: str, pixels: np.ndarray, images: int) -> None:
+        """Show a picture, uint8 RGB [H, W, 3], where curves are shown."""
+        self.writer.add_image(name, pixels, images, dataformats="HWC")
+        if self.trackers is not None:
+            self.trackers.log_image(name, pixels, images)
+
+    def _track(self, values: Mapping[str, float], images: int) -> None:
         for name, value in values.items():
-            self.writer.add_scalar(f"{kind}/{name}", value, images)
+            self.writer.add_scalar(name, value, images)
+        if self.trackers is not None:
+            self.trackers.log(values, images)

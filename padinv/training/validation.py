@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from padinv.data import to_float
+from padinv.data import to_float, to_uint8
 from padinv.losses.objective import loss_image
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
@@ -85,23 +85,32 @@ def evaluate(encoder: Encoder, generator: Generator, images: Tensor, lpips: nn.M
     return {name: float(values.mean()) for name, values in errors(encoder, generator, images, lpips).items()}
 
 
-def save_grid(path: Path, images: Tensor, reconstructions: Tensor, columns: int = 8, least_side: int = 128) -> None:
-    """Write rows of originals, each above its reconstructions; small pictures are enlarged by a whole factor.
+def grid_of(images: Tensor, reconstructions: Tensor, columns: int = 8, least_side: int = 128) -> np.ndarray:
+    """Rows of originals, each above its reconstructions; small pictures are enlarged by a whole factor.
 
     Args:
         images: uint8 [N, 3, S, S].
         reconstructions: float [N, 3, S, S] in [-1, 1].
+
+    Returns:
+        uint8 RGB [H, W, 3].
     """
-    pixels = ((reconstructions.float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    pixels = to_uint8(reconstructions).cpu()
     rows = []
     for start in range(0, len(images), columns):
         for group in (images, pixels):
             row = group[start : start + columns]
             blank = torch.full((columns - len(row), *row.shape[1:]), 255, dtype=torch.uint8)
             rows.append(torch.cat([row.cpu(), blank]).permute(2, 0, 3, 1).flatten(1, 2))  # [S, columns * S, 3]
-    sheet = Image.fromarray(np.ascontiguousarray(torch.cat(rows).numpy()))
-    factor = -(-least_side // images.shape[-1])
-    if factor > 1:
-        sheet = sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST)
+    factor = max(1, -(-least_side // images.shape[-1]))
+    return np.ascontiguousarray(torch.cat(rows).numpy().repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+def save_png(path: Path, pixels: np.ndarray) -> None:
+    """Write uint8 RGB [H, W, 3].
+
+    Raises:
+        OutputError: not writable.
+    """
     with atomic_path(path) as temporary:
-        sheet.save(temporary, format="PNG")
+        Image.fromarray(pixels).save(temporary, format="PNG")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -17,7 +18,6 @@ import torch
 from lpips_reference import made_up_weights
 from tiny_training import write_generator, write_pictures
 
-from padinv.cli.commands.train import Preset
 from padinv.runtime.errors import UsageError
 from padinv.training.encoder.config import PRESETS, TrainConfig, read_preset, resolve
 
@@ -32,7 +32,6 @@ def base(tmp_path: Path) -> list[str]:
 
 
 def test_presets_are_the_papers_with_a_reason_each() -> None:
-    assert [p.value for p in Preset] == list(PRESETS)
     for name in PRESETS:
         settings = read_preset(name)
         assert all(len(reason) > 10 for _, reason in settings.values())
@@ -63,6 +62,64 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         with pytest.raises(UsageError, match=message):
             resolve(None, wrong)
     assert TrainConfig(pad_resolutions=[4, 8]).to_dict()["pad_resolutions"] == [4, 8]  # type: ignore[arg-type]
+
+
+def test_choices_are_those_of_the_modules_that_have_them() -> None:
+    """Restated in a module without torch, so that `--help` is fast."""
+    from padinv.losses.adversarial import FORMS
+    from padinv.losses.backbones import BACKBONES
+    from padinv.models.encoder import ARCHITECTURES
+    from padinv.models.fast_encoder import SIZES
+    from padinv.training.encoder import config
+
+    assert tuple(BACKBONES) == config.BACKBONES
+    assert FORMS == config.FORMS
+    assert ARCHITECTURES == config.ARCHITECTURES
+    assert tuple(SIZES) == config.SIZES
+
+
+def test_every_setting_is_an_option_with_its_help_and_default(run_cli: Callable) -> None:
+    text = " ".join(run_cli("train", "--help").out.split())
+    for part in dataclasses.fields(TrainConfig):
+        option = f"--{part.name.replace('_', '-')}"
+        assert option in text, option
+        assert " ".join(part.metadata["help"].split())[:25] in text.replace("- ", "-"), option
+    assert "--const / --no-const" in text or "--const/--no-const" in text or "--no-const" in text
+    assert "[default: 0.0001]" in text
+
+
+def test_options_reach_the_configuration(base: list[str], run_cli: Callable) -> None:
+    options = ["--no-const", "--lr-d", "0.5", "--beta1", "0.25", "--beta2-d", "0.75", "--r1-interval", "1"]
+    options += ["--lazy-interval-d", "16", "--no-flips", "--pad-resolutions", "4,8", "--adv-form", "critic", "--tf32"]
+    result = run_cli(*base, "--dry-run", *options)
+    assert result.code == 0, result.err
+    for name, value in {
+        "const": "False", "lr_d": "0.5", "beta1": "0.25", "beta2_d": "0.75", "r1_interval": "1",
+        "lazy_interval_d": "16", "flips": "False", "pad_resolutions": r"\[4, 8\]", "adv_form": "critic", "tf32": "True",
+    }.items():  # fmt: skip
+        assert re.search(rf"^{name} +{value} +asked for$", result.out, re.M), name
+
+
+def test_a_global_batch_is_reached_by_accumulation(base: list[str], run_cli: Callable) -> None:
+    result = run_cli(*base, "--global-batch", "12", "--steps", "2", "--dry-run")
+    assert re.search(r"^accumulate +3 ", result.out, re.M)
+    assert re.search(r"^images +24 ", result.out, re.M)
+    wrong = run_cli(*base, "--global-batch", "10", "--dry-run")
+    assert wrong.code == 2
+    assert "--global-batch 10 is not a multiple of 4: --batch 4 in 1 process" in wrong.err
+
+
+def test_a_run_without_a_place_goes_to_runs_and_says_what_is_next(
+    base: list[str], tmp_path: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    at = base.index("--out")
+    command = base[:at] + base[at + 2 :]
+    result = run_cli(*command, "--steps", "1", "--device", "cpu", "--threads", "1")
+    assert result.code == 0, result.err
+    assert (tmp_path / "runs" / "data" / "encoder.safetensors").exists()
+    assert "next: padinv export runs/data --out models/data" in result.err
+    assert "curves: tensorboard --logdir runs/data/tensorboard" in result.err
 
 
 def test_a_dry_run_prints_settings_and_memory_and_writes_nothing(

@@ -256,3 +256,56 @@ def test_a_closed_terminal_saves_unless_nohup_was_asked(ignored: bool, options: 
     assert process.returncode == 130, err
     assert "all kept; the same command resumes" in err
     assert (options.out / "checkpoint.pt").exists()
+
+
+def test_trackers_take_numbers_and_pictures_and_stay_offline(
+    options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import accelerate.tracking
+
+    from padinv.training import trackers
+
+    taken: dict[str, list[Any]] = {"log": [], "images": [], "config": [], "finish": []}
+
+    class Tracker:
+        def __init__(self, run_name: str, **settings: Any) -> None:
+            taken["config"].append((run_name, settings))
+
+        def start(self) -> None: ...
+
+        def store_init_configuration(self, values: dict[str, Any]) -> None:
+            taken["config"].append(values)
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            taken["log"].append((step, values))
+
+        def log_images(self, values: dict[str, Any], step: int) -> None:
+            taken["images"].append((step, values))
+
+        def finish(self) -> None:
+            taken["finish"].append(True)
+
+    monkeypatch.setitem(accelerate.tracking.LOGGER_TYPE_TO_CLASS, "wandb", Tracker)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: object())
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "")
+    del os.environ["WANDB_MODE"]
+    Training(TINY, replace(options, trackers=("wandb",))).run()
+    assert os.environ["WANDB_MODE"] == "offline"
+    assert taken["config"][0] == ("padinv", {"name": "run", "dir": str(options.out)})
+    assert taken["config"][1]["lr"] == 1e-3
+    assert {step for step, _ in taken["log"]} == {8, 16}
+    assert all(name.startswith("train/") for _, values in taken["log"] for name in values)
+    assert [step for step, _ in taken["images"]] == [8, 16]
+    assert taken["images"][0][1]["reconstructions"][0].shape[-1] == 3
+    assert taken["finish"] == [True]
+
+
+def test_a_missing_tracker_is_named_before_anything_is_written(options: RunOptions) -> None:
+    from padinv.runtime.errors import MissingPackageError
+
+    with pytest.raises(UsageError, match="the trackers are wandb, trackio, mlflow"):
+        Training(TINY, replace(options, trackers=("aim",)))
+    with pytest.raises(MissingPackageError, match=r"--track wandb needs the package 'wandb'.*padinv\[wandb\]"):
+        Training(TINY, replace(options, trackers=("wandb",)))
+    assert not options.out.exists()

@@ -6,113 +6,96 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from padinv.losses.adversarial import FORMS
-from padinv.losses.backbones import BACKBONES
-from padinv.models.encoder import ARCHITECTURES, EncoderConfig
 from padinv.runtime.errors import InputError, UsageError
+from padinv.training.settings import MAX_SEED, check_settings, setting
+
+if TYPE_CHECKING:
+    from padinv.models.encoder import EncoderConfig
 
 PRESETS = ("ffhq", "church", "bedroom", "faces64")
-SCHEDULES = ("constant", "cosine")
-PRECISIONS = ("no", "bf16", "fp16")
-COMPILERS = ("no", "inductor", "aot_eager", "cudagraphs")
+# Restated from the modules that need torch, so that the command line's help does not; a test compares them.
+ARCHITECTURES = ("reference", "fast")
+SIZES = ("small", "medium", "large")
+BACKBONES = ("alex", "vgg", "squeeze")
+FORMS = ("logistic", "critic")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides what an encoder training computes. Lengths are counted in training images.
 
-    Attributes:
-        arch: 'reference' or 'fast'.
-        padding, const, pad_resolutions, size: see `EncoderConfig`.
-        padding_dropout: share of the images whose constant and coarse rings are replaced by the generator's own while
-            training, so that the latents learn to carry what does not need the padding.
-        padding_dropout_max_res: resolution up to which rings are dropped.
-        images: length of the training.
-        batch: images of a forward pass in each process.
-        accumulate: forward and backward passes of a step; a step takes batch * accumulate images in each process.
-            Batch statistics are those of each pass.
-        lr, beta1, beta2: Adam of the encoder.
-        schedule: 'constant' (the paper) or 'cosine' (to zero over `images`).
-        warmup: images over which the rate rises from zero.
-        clip: largest norm of the encoder's gradient; 0: not clipped.
-        ema: decay a step of the weight average that is evaluated and exported; 0: the last weights.
-        pix, per, id, adv, reg: weights of the five terms; 0 leaves a term out.
-        lpips: backbone of `per`.
-        adv_form: 'logistic' (the reference implementation) or 'critic' (the paper's eq. 4 and 7).
-        lr_d, beta1_d, beta2_d: Adam of the discriminator.
-        r1_gamma, r1_interval: its gradient penalty; interval 1 is the eager form.
-        lazy_interval_d: interval for which Adam's rate and betas of the discriminator are rescaled (Karras et al. 2020,
-            appendix B); None: `r1_interval`. The reference implementation has 16 here, and the penalty at every step.
-        flips: mirror half of the images.
-        mixed_precision: 'no', 'bf16' or 'fp16'.
-        tf32: let float32 matrix products and convolutions on newer GPUs round their inputs to 10 bits (TF32).
-        deterministic: use deterministic kernels only, where torch has them.
-        checkpointing: keep no activations inside encoder and generator blocks; slower by a third, far less memory.
-        compile: backend of torch.compile, or 'no'.
-        seed: of initial weights and of the order of the pictures.
+    Each field carries its help, as `padinv train --help` prints it.
     """
 
-    arch: str = "reference"
-    padding: bool = True
-    const: bool = True
-    pad_resolutions: tuple[int, ...] | None = None
-    size: str | None = None
-    padding_dropout: float = 0.0
-    padding_dropout_max_res: int = 8
-    images: int = 6_400_000
-    batch: int = 8
-    accumulate: int = 1
-    lr: float = 1e-4
-    beta1: float = 0.9
-    beta2: float = 0.999
-    schedule: str = "constant"
-    warmup: int = 0
-    clip: float = 0.0
-    ema: float = 0.0
-    pix: float = 1.0
-    per: float = 0.8
-    id: float = 0.0
-    adv: float = 0.0
-    reg: float = 0.003
-    lpips: str = "alex"
-    adv_form: str = "logistic"
-    lr_d: float = 1e-4
-    beta1_d: float = 0.9
-    beta2_d: float = 0.99
-    r1_gamma: float = 10.0
-    r1_interval: int = 16
-    lazy_interval_d: int | None = None
-    flips: bool = False
-    mixed_precision: str = "no"
-    tf32: bool = False
-    deterministic: bool = False
-    checkpointing: bool = False
-    compile: str = "no"
-    seed: int = 0
+    arch: str = setting("reference", "Encoder architecture.", choices=ARCHITECTURES)
+    size: str | None = setting(None, "Size of the fast architecture; by the image's side if omitted.", choices=SIZES)
+    padding: bool = setting(True, "Predict the padding space, or W+ codes only (pSp's setting).")
+    const: bool = setting(True, "Predict the constant input, or leave the generator its own.")
+    pad_resolutions: tuple[int, ...] | None = setting(
+        None, "Resolutions whose padding is predicted; all if omitted.", metavar="4,8,..."
+    )
+    padding_dropout: float = setting(
+        0.0,
+        "Share of the images whose constant and coarse rings are replaced by the generator's own while training, so "
+        "that the latents learn to carry what does not need the padding.",
+        low=0,
+        below=1,
+    )
+    padding_dropout_max_res: int = setting(8, "Resolution up to which padding is dropped.", low=4)
+    images: int = setting(6_400_000, "Length of the training in images.", low=1)
+    batch: int = setting(8, "Images of a forward pass in each process.", low=1)
+    accumulate: int = setting(
+        1,
+        "Forward and backward passes of a step: it takes --batch times --accumulate images in each process.",
+        low=1,
+    )
+    lr: float = setting(1e-4, "Learning rate of the encoder.", low=0)
+    beta1: float = setting(0.9, "Adam's first beta, of the encoder.", low=0, below=1)
+    beta2: float = setting(0.999, "Adam's second beta, of the encoder.", low=0, below=1)
+    schedule: str = setting(
+        "constant", "Learning-rate schedule; cosine falls to zero over --images.", choices=("constant", "cosine")
+    )
+    warmup: int = setting(0, "Images over which the learning rate rises from zero.", low=0)
+    clip: float = setting(0.0, "Largest norm of the encoder's gradient; 0: not clipped.", low=0)
+    ema: float = setting(
+        0.0, "Decay per step of the weight average that is evaluated and exported; 0: the last weights.", low=0, below=1
+    )
+    pix: float = setting(1.0, "Weight of the pixel term.", low=0)
+    per: float = setting(0.8, "Weight of the perceptual term (LPIPS).", low=0)
+    id: float = setting(0.0, "Weight of the identity term; faces only.", low=0)
+    adv: float = setting(0.0, "Weight of the adversarial term.", low=0)
+    reg: float = setting(0.003, "Weight of the latent regularisation.", low=0)
+    lpips: str = setting("alex", "LPIPS backbone.", choices=BACKBONES)
+    adv_form: str = setting(
+        "logistic",
+        "Form of the adversarial term: the reference implementation's, or critic as printed in the paper.",
+        choices=FORMS,
+    )
+    lr_d: float = setting(1e-4, "Learning rate of the discriminator.", low=0)
+    beta1_d: float = setting(0.9, "Adam's first beta, of the discriminator.", low=0, below=1)
+    beta2_d: float = setting(0.99, "Adam's second beta, of the discriminator.", low=0, below=1)
+    r1_gamma: float = setting(10.0, "Weight of the discriminator's gradient penalty (R1).", low=0)
+    r1_interval: int = setting(16, "Steps between two gradient penalties; 1: at every step.", low=1)
+    lazy_interval_d: int | None = setting(
+        None,
+        "Interval for which Adam's rate and betas of the discriminator are rescaled; --r1-interval if omitted. The "
+        "reference implementation has 16 here, and --r1-interval 1.",
+        low=1,
+    )
+    flips: bool = setting(False, "Mirror half of the images.")
+    mixed_precision: str = setting("no", "Arithmetic of the networks.", choices=("no", "bf16", "fp16"))
+    tf32: bool = setting(False, "Let float32 on newer GPUs round its inputs to 10 bits (TF32): faster, less exact.")
+    deterministic: bool = setting(False, "Use deterministic GPU kernels where torch has them.")
+    checkpointing: bool = setting(
+        False, "Keep no activations inside blocks: a third slower, and less than half the memory."
+    )
+    compile: str = setting("no", "Backend of torch.compile.", choices=("no", "inductor", "aot_eager", "cudagraphs"))
+    seed: int = setting(0, "Seed of initial weights and of the order of the images.", low=0, high=MAX_SEED)
 
     def __post_init__(self) -> None:
-        choices: dict[str, tuple[str, ...]] = {
-            "arch": ARCHITECTURES,
-            "schedule": SCHEDULES,
-            "lpips": tuple(BACKBONES),
-            "adv_form": FORMS,
-            "mixed_precision": PRECISIONS,
-            "compile": COMPILERS,
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for name in ("lr", "lr_d", "warmup", "clip", "pix", "per", "id", "adv", "reg", "r1_gamma", "seed"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise UsageError(f"{name} must be a number from 0 up, not {value!r}")
-        for name in ("beta1", "beta2", "beta1_d", "beta2_d", "ema", "padding_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)!r}")
-        if min(self.images, self.batch, self.accumulate, self.r1_interval, self.lazy_interval_d or 1) < 1:
-            raise UsageError("images, batch, accumulate, r1_interval and lazy_interval_d must be at least 1")
+        check_settings(self)
         if self.pix == self.per == self.id == 0:
             raise UsageError("pix, per and id are all 0, so nothing would tie the output to the picture")
         if self.pad_resolutions is not None:
@@ -121,6 +104,8 @@ class TrainConfig:
     @property
     def encoder(self) -> EncoderConfig:
         """The encoder's own configuration."""
+        from padinv.models.encoder import EncoderConfig  # needs torch; the settings do not
+
         return EncoderConfig(self.arch, self.padding, self.const, self.pad_resolutions, size=self.size)
 
     @property

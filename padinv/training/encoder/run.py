@@ -38,7 +38,8 @@ from padinv.training.metric_log import MetricLog
 from padinv.training.reporter import Reporter, Silent
 from padinv.training.run_folder import RunFolder
 from padinv.training.signals import StopRequest
-from padinv.training.validation import errors, read_validation, reconstruct, save_grid
+from padinv.training.trackers import Trackers, check_trackers
+from padinv.training.validation import errors, grid_of, read_validation, reconstruct, save_png
 
 GRID_IMAGES = 16
 
@@ -61,6 +62,7 @@ class RunOptions:
         background_save: write checkpoints while the training goes on; None: where the weights are not on the CPU.
         workers: processes that decode pictures which do not fit in memory.
         device: where to train, such as 'cuda:1'; None: what the launcher chose, else the first accelerator.
+        trackers: experiment trackers besides TensorBoard, see `padinv.training.trackers`.
         preset: its name, for the record.
     """
 
@@ -80,6 +82,7 @@ class RunOptions:
     background_save: bool | None = None
     workers: int = 4
     device: str | None = None
+    trackers: tuple[str, ...] = ()
     preset: str | None = None
 
     @property
@@ -117,6 +120,7 @@ class Training:
     def __init__(self, config: TrainConfig, options: RunOptions, reporter: Reporter | None = None) -> None:
         self.config, self.options = config, options
         check_launcher_settings(config)
+        check_trackers(options.trackers)
         set_arithmetic(tf32=config.tf32, deterministic=config.deterministic)
         self.accelerator = make_accelerator(config.mixed_precision, options.device)
         self.main = self.accelerator.is_main_process
@@ -288,7 +292,10 @@ class Training:
         seen, encoder = self.images_seen, self.trainer.evaluated_encoder
         if self.main:
             path = self.folder.samples / f"{seen:09d}.png"
-            save_grid(path, self.grid, reconstruct(encoder, self.generator, self.grid))
+            sheet = grid_of(self.grid, reconstruct(encoder, self.generator, self.grid))
+            save_png(path, sheet)
+            if self.log is not None:
+                self.log.write_image("reconstructions", sheet, seen)
         if self.val_source is None:
             return {}
         self._share_buffers()
@@ -411,7 +418,8 @@ class Training:
             self.log: MetricLog | None = None
             if self.main:
                 self._write_beginning(reasons or {}, fresh=state is None)
-                log = MetricLog(self.folder, self.images_seen, (state or {}).get("log"))
+                trackers = Trackers(self.options.trackers, self.folder.path, self.config.to_dict())
+                log = MetricLog(self.folder, self.images_seen, (state or {}).get("log"), trackers=trackers)
                 self.log = stack.enter_context(log)
             self._images = self._batches(pictures)
             ending = run_loop(
