@@ -85,7 +85,6 @@ def command(
 
       padinv train --generator G.safetensors --data church_outdoor_train_lmdb --preset church --global-batch 64
     """
-    require_utf8(out, "--out")
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.training_progress import ending_text, exit_code, reporter
     from padinv.training.encoder.config import resolve
