@@ -46,7 +46,8 @@ class WeightAverage(nn.Module):
     @torch.no_grad()
     def follow(self, network: nn.Module, decay: float) -> None:
         """One step."""
-        mine, theirs = list(self.module.parameters()), [p.detach() for p in network.parameters()]
+        mine: list[Tensor] = list(self.module.parameters())
+        theirs = [p.detach() for p in network.parameters()]
         for average, current in zip(self.module.buffers(), network.buffers(), strict=True):
             if self.average_buffers and average.is_floating_point():
                 mine.append(average)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -223,7 +224,7 @@ class EncoderTrainer:
                 report = {"d": loss}
                 if weight > 0:
                     bare = self.raw_discriminator
-                    report["r1"] = gradient_penalty(lambda x, bare=bare: Discriminator.forward(bare, x), real)
+                    report["r1"] = gradient_penalty(partial(Discriminator.forward, bare), real)
                     loss = loss + weight * report["r1"]
                 self.accelerator.backward(loss / len(pairs))
             _add(sums, report, len(pairs))
