@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from padinv.runtime.batch.edit_files import Edited
+    from padinv.runtime.batch.edit_files import Edited, Job, Task
     from padinv.runtime.batch.pair_edit import PairEdit
     from padinv.runtime.batch.sources import Reader
     from padinv.runtime.editing.direction import Direction
@@ -82,6 +83,14 @@ def command(
     region: edit.RegionOption = None,
     resolutions: edit.ResolutionsOption = None,
     model: opt.ModelOption = None,
+    vs: Annotated[
+        Path | None,
+        typer.Option(
+            "--vs",
+            metavar="BUNDLE",
+            help="A second model: its edits go to OUT/vs, and beside the first model's on the sheet.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = DEFAULT_OUT,
     paste_back: edit.PasteBackOption = False,
     feather: edit.FeatherOption = 0.12,
@@ -104,7 +113,8 @@ def command(
     The difference between the inversions of A and A' is added to every target: of the padding for what changes form,
     of the latents for what changes style. --space auto tries both on faces that the generator draws, and takes the one
     that makes more of the change there and disturbs less around it. --space each writes NAME.padding.png,
-    NAME.latent.png and NAME.both.png as well (Fig. 9 of the paper).
+    NAME.latent.png and NAME.both.png as well (Fig. 9 of the paper). --vs does the same with a second model, for example
+    with an encoder without padding (Fig. 10).
     """
     import padinv.cli.edit_common as common
     from padinv.cli.main import say
@@ -114,7 +124,7 @@ def command(
     from padinv.runtime.errors import InputError, UsageError
 
     pairs = _pairs(pair or [])
-    _check_use(pairs, direction, save, mask, space)
+    _check_use(pairs, direction, save, mask, space, vs)
     how_far = _strength(strength)
     paths = [*(target or []), *(targets or [])]
     if not paths and save is None:
@@ -154,10 +164,15 @@ def command(
     else:
         outcome = common.run_jobs(reader, jobs, task, out, "editing", batch, overwrite, problems)
         title = f"{len(outcome.results)} picture{'' if len(outcome.results) == 1 else 's'} edited"
-        views = _Views(reader, changes)
+        second = None
+        if vs is not None:
+            second = _Second(replace(setup, model=vs).reader(), pairs, space.value, how_far, mask, batch)
+            second.run(jobs, task, out / "vs", overwrite)
+            outcome.outcome.skipped += second.edits.outcome.skipped
+        views = _Views(reader, changes, second)
         made = common.lay_out(
             out, outcome, title, views.rows, views.compare, common.model_facts(reader), sheet, report, overwrite,
-            [changes.sentence],
+            [changes.sentence, *([] if second is None else [f"{second.label}: {second.changes.sentence}"])],
         )  # fmt: skip
     facts: dict[str, Any] = {
         "space": changes.space,
@@ -216,7 +231,12 @@ def _save(direction: Direction, path: Path, overwrite: bool) -> None:
 
 
 def _check_use(
-    pairs: list[tuple[Path, Path]], direction: Path | None, save: Path | None, mask: Path | None, space: edit.EditSpace
+    pairs: list[tuple[Path, Path]],
+    direction: Path | None,
+    save: Path | None,
+    mask: Path | None,
+    space: edit.EditSpace,
+    vs: Path | None,
 ) -> None:
     from padinv.runtime.errors import UsageError
 
@@ -224,6 +244,8 @@ def _check_use(
         raise UsageError("give either --pair A A' or --direction FILE, and not both")
     if direction is not None and (save is not None or mask is not None):
         raise UsageError("--save and --mask go with --pair: a saved direction is finished")
+    if direction is not None and vs is not None:
+        raise UsageError("--vs goes with --pair: a saved direction belongs to one generator")
     if mask is not None and space not in (edit.EditSpace.auto, edit.EditSpace.each):
         raise UsageError("--mask limits what --space auto compares; leave one of the two out")
 
@@ -247,11 +269,41 @@ def _measured(
         return edit_from_pairs(reader, pairs, space, strength, mask=mask, batch_size=batch, on_progress=bar.advance)
 
 
+class _Second:
+    """The same edit by a second model. A model without padding edits in its latents."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        pairs: list[tuple[Path, Path]],
+        space: str,
+        strength: float | None,
+        mask: Path | None,
+        batch: int,
+    ) -> None:
+        self.reader, self.batch = reader, batch
+        self.label = reader.model.bundle.name
+        own = space if reader.model.predicts_padding else "latent"
+        self.changes = _measured(reader, pairs, None, "auto" if own == "each" else own, strength, mask, batch)
+        self.pictures: dict[str, np.ndarray] = {}
+
+    def run(self, jobs: Sequence[Job], task: Task, out: Path, overwrite: bool) -> None:
+        """Edit the same pictures into a folder of its own."""
+        import padinv.cli.edit_common as common
+
+        recipe = {"verb": "custom-edit", **self.changes.recipe()}
+        mine = replace(task, edit=self.changes, recipe=recipe, variants=("",))
+        self.edits = common.run_jobs(
+            self.reader, jobs, mine, out, "editing with the second model", self.batch, overwrite
+        )
+        self.pictures = {edited.job.name: edited.pictures[""] for edited in self.edits.results if edited.pictures}
+
+
 class _Views:
     """How edits are laid out: the pairs, then every picture with its edits."""
 
-    def __init__(self, reader: Reader, changes: PairEdit) -> None:
-        self.reader, self.changes = reader, changes
+    def __init__(self, reader: Reader, changes: PairEdit, second: _Second | None = None) -> None:
+        self.reader, self.changes, self.second = reader, changes, second
         self.shown = changes.variants[1:] or ("",)  # with --space each, the result is one of the others
 
     def rows(self, results: Sequence[Edited]) -> tuple[Sequence[str], list]:
@@ -261,13 +313,23 @@ class _Views:
         for pair in self.changes.pairs:
             before, after = inputs_of(self.reader, pair)
             caption = "the pair: " + " and ".join(one.source.name for one in pair)
-            rows.append((caption, [before, after, *[_blank(after)] * (len(self.shown) - 1)]))
+            rows.append(
+                (caption, [before, after, *[_white(len(after))] * (len(self.shown) - 1 + len(self._beside("")))])
+            )
         inputs = results_inputs(self.reader, results)
         rows += [
-            (edited.job.name, [one, *(edited.pictures[variant] for variant in self.shown)])
+            (edited.job.name, [one, *(edited.pictures[v] for v in self.shown), *self._beside(edited.job.name).values()])
             for edited, one in zip(results, inputs, strict=True)
         ]
-        return ["before", *(variant or "after" for variant in self.shown)], rows
+        first = self.reader.model.bundle.name if self.second else "after"
+        return ["before", *(variant or first for variant in self.shown), *self._beside("")], rows
+
+    def _beside(self, name: str) -> dict[str, np.ndarray]:
+        """The second model's picture under its label; white where it made none."""
+        if self.second is None:
+            return {}
+        side = self.reader.model.spec.resolution
+        return {self.second.label: self.second.pictures.get(name, _white(side))}
 
     def compare(self, results: Sequence[Edited]) -> list:
         from padinv.cli.edit_common import inputs_of, results_inputs
@@ -282,12 +344,17 @@ class _Views:
                 edited.job.name,
                 one,
                 edited.pictures[""],
-                beside={**beside, **{variant: edited.pictures[variant] for variant in self.changes.variants[1:]}},
+                beside={
+                    **beside,
+                    **{variant: edited.pictures[variant] for variant in self.changes.variants[1:]},
+                    **self._beside(edited.job.name),
+                },
             )
             for edited, one in zip(results, inputs, strict=True)
         ]
 
 
-def _blank(picture: np.ndarray) -> np.ndarray:
-    """A white picture of the same size, where a row has nothing to show."""
-    return picture * 0 + 255
+def _white(side: int) -> np.ndarray:
+    import numpy as np
+
+    return np.full((side, side, 3), 255, np.uint8)

@@ -518,3 +518,26 @@ def test_a_grid_of_latents_by_padding(edit, pictures, tmp_path, tiny_bundle):
     for corner, pair in ((found[:side, -side:], (a, b)), (found[-side:, :side], (b, a))):
         assert np.abs(corner.astype(int) - model.generate(editing.blend(*pair))[0]).max() <= 1
     assert "1 already there" in edit(*call).out
+
+
+def test_a_second_model_beside_the_first(edit, pictures, tmp_path, tiny_bundle):
+    """Fig. 10 of the paper."""
+    other = write_tiny_bundle(tmp_path / "other", generator_hash="2e" * 32, seed=5)
+    pair = ("--pair", pictures / "a.png", painted(pictures / "a.png"))
+    call = ("custom-edit", *pair, pictures, "--space", "padding", "--vs", other, "--out", tmp_path / "out")
+    result = edit(*call, "--report")
+    assert result.code == 0, result.err
+    for bundle, folder in ((tiny_bundle, tmp_path / "out"), (other, tmp_path / "out" / "vs")):
+        model = Model.load(bundle, "cpu", 1)
+        a, after, b = (
+            model.invert([Image.open(path)])
+            for path in (pictures / "a.png", tmp_path / "a-edited.png", pictures / "b.jpg")
+        )
+        expected = model.generate(editing.apply(b, editing.difference(a, after), "padding"))[0]
+        np.testing.assert_array_equal(pixels(folder / "b.jpg.png"), expected)
+    assert (tmp_path / "out" / "report.html").read_text().count("data:image/png;base64,") == 3 * 5
+    again = edit(*call)
+    assert again.code == 0
+    assert "0 edited" in again.out
+    saved = edit("custom-edit", "--direction", tmp_path / "d.safetensors", pictures, "--vs", other)
+    assert "--vs goes with --pair" in one_sentence(saved, 2)
