@@ -19,6 +19,8 @@ _LAZY = {
     "average": "padinv.runtime.editing",
     "blend": "padinv.runtime.editing",
     "difference": "padinv.runtime.editing",
+    "edit": "padinv.runtime.editing.direction_edit",
+    "fit_direction": "padinv.runtime.editing.fit_direction",
     "interpolate": "padinv.runtime.editing",
     "list_models": "padinv.runtime.loading",
     "load": "padinv.runtime.loading",
@@ -35,6 +37,8 @@ __all__ = [
     "average",
     "blend",
     "difference",
+    "edit",
+    "fit_direction",
     "interpolate",
     "list_models",
     "load",
@@ -43,6 +47,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from padinv.runtime.editing import Direction, apply, average, blend, difference, interpolate, style_mixing
+    from padinv.runtime.editing.direction_edit import edit
+    from padinv.runtime.editing.fit_direction import fit_direction
     from padinv.runtime.errors import PadInvError
     from padinv.runtime.inversion import Inversion
     from padinv.runtime.loading import list_models, load

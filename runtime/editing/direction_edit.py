@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from padinv.runtime.editing.direction import Direction
-from padinv.runtime.editing.gallery import Term, combined
+from padinv.runtime.editing.gallery import Term, combined, parse_edit
 from padinv.runtime.editing.operations import SPACES, Space, apply
 from padinv.runtime.editing.region import Region
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import sha256_bytes
 from padinv.runtime.inversion import Inversion
+from padinv.runtime.model import Model
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -100,6 +101,23 @@ class DirectionEdit:
             "space": self.space,
             "region": None if self.region is None else self.region.fingerprint(),
         }
+
+
+def edit(model: Model, inversion: Inversion, directions: str, strength: float = 1.0) -> Inversion:
+    """Apply directions of a model, or direction files, to a batch: what `padinv edit` does.
+
+    Args:
+        directions: as on the command line: 'smile', 'smile=0.8,age=-0.3' or a file.
+        strength: overall; 1 is one unit of each direction.
+
+    Raises:
+        UsageError, InputError, MismatchError: see `parse_edit`.
+
+    Example:
+        m.generate(edit(m, m.invert(photos), "smile=0.8,age=-0.3"))
+    """
+    terms = parse_edit(directions, model.bundle)
+    return DirectionEdit(terms=terms, strengths=(strength,))(inversion)[""]
 
 
 def fingerprint(direction: Direction) -> str:

@@ -87,6 +87,15 @@ def test_directions_are_added_up_on_folders_and_inversions(
     assert json.loads(edit(*call).out)["kept"] == 3
 
 
+def test_the_library_does_what_the_command_does(edit: Edit, bundle: Path, photos: Path, tmp_path: Path) -> None:
+    import padinv
+
+    assert edit("smile=0.5,pose=-1", photos / "a.png", "--strength", 2, "--out", tmp_path / "out").code == 0
+    model, a = inverted(bundle, photos / "a.png")
+    expected = model.generate(padinv.edit(model, a, "smile=0.5,pose=-1", 2))[0]
+    np.testing.assert_array_equal(pixels(tmp_path / "out" / "a.png.png"), expected)
+
+
 def test_several_strengths_make_several_pictures(edit: Edit, bundle: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = edit("pose", photos / "a.png", "--strength", "-1:1:3", "--out", out, "--report", "--save-inversions")
