@@ -62,6 +62,7 @@ class Photo:
         return {
             "id": self.id,
             "name": self.name,
+            "path": self.path,
             "size": list(self.size),
             "faces": [corners(face) for face in self.faces],
             "placing": self.placing.model_dump(),

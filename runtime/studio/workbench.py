@@ -114,7 +114,11 @@ class Workbench:
             InputError: A' cannot be read, or does not differ.
         """
         like = photo.inversion.items[0]
-        after = read_photograph(data, "A'", self.model, self._aligner(photo.placing.face), self.limits, like=like)
+        aligner = self._aligner(photo.placing.face)
+        side = self.model.spec.image_size
+        if decode_image(data, "A'", self.limits).size == (side, side) != photo.size:
+            aligner = Aligner(self.model.spec.template, "never")  # the square that the studio gave out, or its drawing
+        after = read_photograph(data, "A'", self.model, aligner, self.limits, like=like)
         direction = difference(photo.inversion, self._encode(after.pixels))
         direction.info.update({"name": pair.name, "sources": [photo.name, "A'"]})
         about: dict[str, Any] = {"space": pair.space, "sentence": f"space: {pair.space}"}

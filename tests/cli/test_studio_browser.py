@@ -287,6 +287,28 @@ def test_the_brush_and_everything_else_work_from_the_keyboard(
     page.context.close()
 
 
+def test_a_drawing_becomes_a_slider(browser: Any, studio: Running, photos: dict[str, Path]) -> None:
+    page, wrong = _open(browser, studio, *SIZES["wide"])
+    page.set_input_files("#first", photos["eileen-collins.jpg"])
+    _steps(page, 0)
+    page.click("#tab-custom")
+    page.fill("#pair-name", "lipstick")
+    page.locator("#body-custom input[type=color]").fill("#b01030")
+    box = page.locator(".drawing").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.38, box["y"] + box["height"] * 0.7)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.7, steps=4)
+    page.mouse.up()
+    page.click("text=Use the drawing")
+    page.wait_for_selector(".evidence figure.chosen")
+    _steps(page, 1)
+    assert page.locator(".evidence figure").count() == 2
+    page.click("#tab-directions")
+    assert page.get_by_label("lipstick", exact=True).input_value() == "1"
+    assert wrong == []
+    page.context.close()
+
+
 def test_html_in_a_file_name_is_shown_as_text(browser: Any, studio: Running, photos: dict[str, Path]) -> None:
     page, wrong = _open(browser, studio, *SIZES["wide"])
     name = "<img src=x onerror=alert(1)><script>alert(2)<script>.jpg"

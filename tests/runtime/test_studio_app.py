@@ -174,6 +174,14 @@ def test_a_custom_edit_becomes_a_direction_with_its_evidence(studio: Studio, pic
     studio.ask("POST", f"/photos/{pid}/pair", 422, files={"edited": ("same.png", _png(before))})
 
 
+def test_the_square_comes_back_as_it_was_given_out(studio: Studio, picture: Pictures) -> None:
+    """Untouched, it is no edit: it was neither aligned again nor resampled."""
+    pid = studio.add(_png(picture(64, 48)))["id"]
+    square = studio.ask("GET", f"/photos/{pid}/input.png").content
+    answer = studio.ask("POST", f"/photos/{pid}/pair", 422, files={"edited": ("s.png", square)})
+    assert "differ" in answer.json()["error"]
+
+
 def test_the_way_between_two_photographs_as_frames_and_as_an_animation(studio: Studio, picture: Pictures) -> None:
     a, b = (studio.add(_png(picture(seed=seed)))["id"] for seed in (1, 2))
     strip = _pixels(studio.ask("GET", f"/photos/{a}/way.png?photo={b}&steps=5").content)
@@ -372,3 +380,68 @@ def test_eight_sessions_at_once_get_their_own_pictures(client: TestClient, direc
     for thread in threads:
         thread.join(60)
     assert wrong == []
+
+
+class RandomUser:
+    """Asks whatever a page could ask, in any order, and much that it could not."""
+
+    def __init__(self, studio: Studio, photos: list[str], direction: str, picture: Pictures) -> None:
+        self.studio, self.photos, self.direction, self.picture = studio, photos, direction, picture
+        self.rng = np.random.default_rng(0)
+        self.masks = ["0" * 32]
+
+    def one_of(self, *choices: Any) -> Any:
+        return choices[int(self.rng.integers(len(choices)))]
+
+    def state(self) -> dict[str, Any]:
+        blend = {
+            "photo": self.one_of(*self.photos),
+            "layers": sorted({int(i) for i in self.rng.integers(0, 8, 2)}),
+            "resolutions": [self.one_of(4, 8, 16)],
+            "mask": self.one_of(None, *self.masks),
+        }
+        return {"directions": {self.direction: float(self.rng.normal())}, "blend": self.one_of(None, blend)}
+
+    def request(self) -> tuple[str, str, dict[str, Any]]:
+        photo = f"/photos/{self.one_of(*self.photos)}"
+        square = {"right": float(self.rng.normal() / 4), "turn": float(self.rng.normal() * 20)}
+        shade = Image.new("L", (int(self.rng.integers(1, 40)),) * 2, self.one_of(0, 255))
+        fresh = _png(self.picture(seed=int(self.rng.integers(9))))
+        what = self.one_of("picture", "photo", "edit", "inversion", "landmarks")
+        query = f"photo={self.one_of(*self.photos)}&steps={self.rng.integers(1, 6)}"
+        made: tuple[str, str, dict[str, Any]] = self.one_of(
+            ("POST", f"{photo}/preview", {"json": self.state()}),
+            ("POST", f"{photo}/state", {"json": {"state": self.state()}}),
+            ("POST", f"{photo}/state", {"json": {"state": self.state(), "label": "x" * int(self.rng.integers(0, 99))}}),
+            ("POST", f"{photo}/history/{self.one_of('undo', 'redo', '0', '3', 'x')}", {}),
+            ("POST", f"{photo}/placing", {"json": {"face": int(self.rng.integers(0, 3)), "square": square}}),
+            ("GET", f"{photo}/export/{what}", {}),
+            ("GET", f"{photo}/way.png?{query}", {}),
+            ("POST", "/masks", {"files": {"mask": _png(shade)}}),
+            ("POST", "/photos", {"files": {"photo": ("x.png", fresh)}}),
+        )
+        return made
+
+    def act(self) -> tuple[str, int]:
+        """One request; its kind and status."""
+        method, path, options = self.request()
+        answer = self.studio.client.request(method, self.studio.base + path, **options)
+        assert answer.status_code in (200, 400, 404, 422), (method, path, options, answer.text)
+        if answer.status_code == 200 and path == "/masks":
+            self.masks.append(answer.json()["id"])
+        if answer.status_code == 200 and path == "/photos":
+            self.studio.ask("DELETE", f"/photos/{answer.json()['id']}")
+        return path.rsplit("/", 1)[-1], answer.status_code
+
+
+def test_random_actions_are_answered_and_leave_nothing_behind(
+    client: TestClient, direction: bytes, picture: Pictures
+) -> None:
+    """A small form of two hours of use: the answer is a result or a sentence, and nothing grows."""
+    studio = Studio(client)
+    photos = [studio.add(_png(picture(seed=seed)))["id"] for seed in range(2)]
+    user = RandomUser(studio, photos, studio.direction(direction), picture)
+    seen = {user.act() for _ in range(250)}
+    assert len(seen) > 12
+    assert len(client.get(studio.base).json()["photos"]) == 2
+    assert threading.active_count() < 60

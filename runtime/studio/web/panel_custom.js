@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { choice, el, fileButton } from "./dom.js";
 import { ACCEPT } from "./filmstrip.js";
+import { paintBox } from "./drawing.js";
 import { add } from "./panel_directions.js";
 import { attempt, commit, on, say, store } from "./store.js";
 
@@ -15,7 +16,8 @@ export function panel() {
   });
   const evidence = el("div", { class: "evidence" });
   const busy = el("p", { class: "soft", role: "status" });
-  const upload = fileButton({ label: "Choose the changed copy", accept: ACCEPT, kind: "primary", onfiles: ([file]) => learn(file) });
+  const upload = fileButton({ label: "Choose the changed copy", accept: ACCEPT, onfiles: ([file]) => learn(file) });
+  const box = paintBox((file) => learn(file));
 
   async function learn(file) {
     busy.textContent = "Comparing both spaces on other faces …";
@@ -47,9 +49,10 @@ export function panel() {
     "div",
     { class: "panel" },
     el("h2", {}, "Custom edit"),
-    el("p", { class: "soft" }, "Save the photograph, change it in any paint program, and choose the changed copy here. What changed becomes a slider for every face."),
-    el("div", { class: "row" }, el("a", { class: "button", id: "source", download: true, href: "" }, "Save the square to paint on")),
-    el("label", { for: "pair-name" }, "Name"), name, spaces, el("div", { class: "row" }, upload), busy, evidence,
+    el("p", { class: "soft" }, "Change the photograph, and what changed becomes a slider for every face. Draw on it here, or save the square, change it in any program, and choose the changed copy."),
+    el("label", { for: "pair-name" }, "Name"), name, spaces, box,
+    el("div", { class: "row" }, el("a", { class: "button", id: "source", download: true, href: "" }, "Save the square"), upload),
+    busy, evidence,
   );
 }
 

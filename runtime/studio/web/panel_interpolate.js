@@ -2,10 +2,12 @@
 
 import * as api from "./api.js";
 import { choice, el } from "./dom.js";
-import { attempt, on, store } from "./store.js";
+import { attempt, on, photo, store } from "./store.js";
 import { showFrame } from "./viewer.js";
 
 const STEPS = 25;
+/** A word for a shell. */
+const quoted = (word) => (/^[\w./@%+=:,][\w./@%+=:,-]*$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
 export function panel() {
   const target = el("select", { id: "target" });
@@ -16,12 +18,14 @@ export function panel() {
   const play = el("button", { type: "button", disabled: true, onclick: () => toggle() }, "Play");
   let timer = null;
 
+  const command = el("code", { tabindex: "0", "aria-label": "Command line" });
+  const shown = el("pre", { class: "command", hidden: true }, command);
   const query = () => ({ photo: target.value, space, steps: STEPS });
   async function load() {
     stop();
     frames = [];
     scrubber.disabled = play.disabled = true;
-    save.hidden = true;
+    save.hidden = shown.hidden = true;
     if (!target.value || !store.current) return;
     const strip = await attempt(async () => createImageBitmap(await api.way(store.current, query())));
     if (!strip) return;
@@ -29,6 +33,8 @@ export function panel() {
     frames = await Promise.all(Array.from({ length: STEPS }, (_, i) => createImageBitmap(strip, i * side, 0, side, side)));
     scrubber.disabled = play.disabled = false;
     save.hidden = false;
+    shown.hidden = false;
+    command.textContent = `padinv interpolate ${[photo(), photo(target.value)].map((one) => quoted(one.path ?? one.name)).join(" ")} --space ${space} --steps ${STEPS}`;
     save.href = api.wayUrl(store.current, query());
     show();
   }
@@ -76,6 +82,7 @@ export function panel() {
     el("label", { for: "target" }, "To"), target, spaces,
     el("label", { for: "scrubber" }, "Position"), scrubber,
     el("div", { class: "row" }, play, save),
+    shown,
     el("p", { class: "soft small" }, "From the photograph as it was inverted, without edits."),
   );
 }

@@ -57,5 +57,6 @@ async function placed(placing) {
   update(described);
   if (described.note) say(described.note, "warning");
   emit("state");
+  emit("placed");
   await reload();
 }

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { el } from "./dom.js";
-import { on, photo, say } from "./store.js";
+import { on, photo, say, store } from "./store.js";
 
 const FILES = [
   ["photo", "Save the photograph", "The whole photograph with the edited face in its place", "primary"],
@@ -28,6 +28,14 @@ export function panel() {
     const names = Object.values(files);
     needs.textContent = `${names.length ? `Save ${names.join(" and ")} beside the photograph first. ` : ""}It writes ${result}, the same picture as here, bit for bit.`;
   };
+  const own = el("div", { class: "row" });
+  const ownTitle = el("h3", {}, "Your directions");
+  const drawOwn = () => {
+    const mine = store.directions.filter((one) => one.origin !== "gallery");
+    ownTitle.hidden = mine.length === 0;
+    own.replaceChildren(...mine.map((one) => el("a", { class: "button", download: true, href: api.directionUrl(one.id) }, one.name)));
+  };
+  on("directions", drawOwn);
   on("current", draw);
   on("photos", draw);
   return el(
@@ -35,6 +43,7 @@ export function panel() {
     { class: "panel" },
     el("h2", {}, "Save"),
     el("div", { class: "saves" }, ...links, landmarks),
+    ownTitle, own,
     el("h3", {}, "The same on the command line"),
     el("pre", { class: "command" }, text), el("div", { class: "row" }, copy), needs,
     el("p", { class: "soft small" }, "Nothing is kept after the studio ends. Save what you want to keep."),
