@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from padinv.export.add_engines import Result, add_engines, build_checked_engines, engine_problem, is_export_of
 from padinv.export.atomic_folder import check_target, staged_folder
 from padinv.export.parity import (
     BATCHES,
-    ENGINE,
-    ENGINE_HALF,
     ONNX,
     ONNX_HALF,
     Limits,
-    Reference,
     Run,
     compare,
     make_reference,
 )
-from padinv.export.trt_build import BatchProfile, EngineBuilder, build_engines
-from padinv.runtime.backends import open_session
+from padinv.export.trt_build import EngineOptions
 from padinv.runtime.backends.onnxruntime_session import OnnxSession, import_onnxruntime
-from padinv.runtime.bundle import Bundle, read_bundle, write_manifest
-from padinv.runtime.errors import BackendError, BundleError, ExportError, InputError, UsageError
+from padinv.runtime.bundle import read_bundle, write_manifest
+from padinv.runtime.errors import BackendError, ExportError, InputError, UsageError
 from padinv.runtime.files import open_regular, write_bytes, write_text
-from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
     from padinv.checkpoints.generator_encoder import Pair
@@ -53,7 +48,7 @@ class Options:
         weights: `weights.safetensors`, generator and encoder in float16, for further training.
         opset: of the ONNX graphs.
         card: a model card to take along; None: one is written from what is known.
-        engines: TensorRT engines for this machine, with this batch profile; None: no engines.
+        engines: TensorRT engines for this machine, built so; None: no engines.
         overwrite: replace an existing bundle.
     """
 
@@ -63,25 +58,12 @@ class Options:
     weights: bool = False
     opset: int | None = None
     card: Path | None = None
-    engines: BatchProfile | None = None
+    engines: EngineOptions | None = None
     overwrite: bool = False
 
     @property
     def precisions(self) -> tuple[str, ...]:
         return ("fp32", "fp16") if self.half else ("fp32",)
-
-
-@dataclass
-class Result:
-    """A bundle that was written.
-
-    Attributes:
-        bundle: as read back.
-        problem: why it holds no engines although they were asked for.
-    """
-
-    bundle: Bundle = field(repr=False)
-    problem: Exception | None = None
 
 
 def steps(options: Options, of_bundle: bool = False) -> int:
@@ -96,7 +78,9 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     Args:
         pair: the networks and where they come from.
         out: the bundle's folder.
-        step: called with a line before each piece of work, `steps(options)` times.
+        step: called with a line before each piece of work, about `steps(options)` times.
+
+    Where engines are asked for and `out` holds an earlier export of the same networks, they are added to it in place.
 
     Raises:
         ExportError: a graph is not as it must be or does not compute what torch computes; nothing was written.
@@ -121,6 +105,11 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
             "an encoder that refines its codes in steps (ReStyle) holds the generator, too, so that a compact bundle "
             "would store it twice; nothing was exported; leave out --compact"
         )
+    if options.engines is not None and not options.overwrite and is_export_of(out, pair):
+        return add_engines(read_bundle(out), None, options, step)
+    problem: Exception | None = engine_problem() if options.engines is not None else None
+    if problem is not None:
+        step(f"no TensorRT engines will be built: {problem}")
     if options.compact:
         pair = replace(pair, generator=rounded(pair.generator), encoder=rounded(pair.encoder))
     out = check_target(out, options.overwrite)
@@ -172,7 +161,12 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
             step("comparing the float16 graphs")
             twins = compare(expected, _files(folder, half=True), GRAPHS[:2], ONNX_HALF)
             parity["fp16"] = _parity(twins, HALF_METHOD, ONNX_HALF)
-        engines, problem = _engines(folder, spec, expected, options, step, options.compact)
+        engines: dict[str, Any] = {}
+        if options.engines is not None and problem is None:
+            try:
+                engines = build_checked_engines(folder, spec, expected, options, step, options.compact)
+            except (BackendError, ExportError) as error:
+                problem = error
 
         manifest = {
             "name": options.name or pair.name or out.name,
@@ -191,70 +185,6 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     return Result(read_bundle(out), problem)
 
 
-def add_engines(source: Bundle, out: Path | str, options: Options, step: Step = lambda what: None) -> Result:
-    """Copy a bundle and add engines for this machine's GPU; needs no torch. The engines are compared with onnxruntime.
-
-    Raises:
-        BundleError: `source` is damaged, or lacks the float16 graphs that were asked for.
-        BackendError: TensorRT, CUDA or a GPU is missing; nothing was written.
-        ExportError: an engine is not what it must be; nothing was written.
-    """
-    if options.engines is None:
-        raise UsageError(f"{source.folder} is a bundle already; add engines to it with --trt, or give a run")
-    needs_networks = {
-        "--weights": options.weights,
-        "--compact": options.compact,
-        "--opset": options.opset,
-        "--card": options.card,
-    }
-    for flag, given in needs_networks.items():
-        if given:
-            raise UsageError(f"{flag} needs the networks, and {source.folder} is a bundle; export the run again")
-    if options.half and not source.has("generator.fp16.onnx"):
-        raise BundleError(f"{source.folder} holds no float16 graphs; export the run again with --fp16")
-    EngineBuilder()  # says what is missing before anything is copied
-    with staged_folder(out, options.overwrite) as folder:
-        step("checking the bundle")
-        for name in source.files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.path(name), folder / name)
-        step("running the networks in onnxruntime")
-        expected = make_reference(source.spec, source.constants(), _sessions(source))
-        compact = source.manifest.get("compact") is True
-        engines, problem = _engines(folder, source.spec, expected, options, step, compact)
-        if problem is not None:
-            raise problem
-        manifest = {key: value for key, value in source.manifest.items() if key not in ("files", "format")}
-        manifest["engines"] = {**source.manifest.get("engines", {}), **engines}
-        manifest["name"] = options.name or manifest["name"]
-        write_manifest(folder, manifest)
-    return Result(read_bundle(out))
-
-
-def _engines(
-    folder: Path, spec: ModelSpec, expected: Reference, options: Options, step: Step, compact: bool
-) -> tuple[dict[str, Any], Exception | None]:
-    """Build engines into the folder; what prevents them is returned, because the graphs are good without them."""
-    if options.engines is None:
-        return {}, None
-
-    def check(precision: str, plans: dict[str, bytes]) -> dict[str, Any]:
-        from padinv.runtime.backends.tensorrt_session import TrtSession
-
-        sessions = {graph: TrtSession(plan, f"the engine of the {graph}") for graph, plan in plans.items()}
-        try:
-            limits = ENGINE_HALF if precision == "fp16" else ENGINE
-            return compare(expected, lambda graph, feeds: sessions[graph].run(feeds), GRAPHS[:2], limits)
-        finally:
-            for session in sessions.values():
-                session.close()
-
-    try:
-        return build_engines(folder, spec, options.precisions, options.engines, check, step, compact), None
-    except (BackendError, ExportError) as error:
-        return {}, error
-
-
 def _files(folder: Path, half: bool = False) -> Run:
     """Graphs lying in a folder, in onnxruntime on the CPU."""
     opened: dict[str, OnnxSession] = {}
@@ -264,18 +194,6 @@ def _files(folder: Path, half: bool = False) -> Run:
             path = folder / (f"{graph}.fp16.onnx" if half else f"{graph}.onnx")
             opened.clear()  # one at a time: a large encoder takes gigabytes
             opened[graph] = OnnxSession(path.read_bytes(), path, "cpu", None)
-        return opened[graph].run(feeds)
-
-    return run
-
-
-def _sessions(bundle: Bundle) -> Run:
-    """Graphs of a bundle, in onnxruntime on the CPU."""
-    opened: dict[str, Any] = {}
-
-    def run(graph: str, feeds: Any) -> dict[str, np.ndarray]:
-        if graph not in opened:
-            opened[graph] = open_session(bundle, graph, "cpu")
         return opened[graph].run(feeds)
 
     return run

@@ -6,6 +6,8 @@ machine that will run them.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from padinv.runtime.backends.tensorrt_session import (
     make_logger,
     platform,
 )
-from padinv.runtime.errors import BackendError, ExportError, UsageError
+from padinv.runtime.errors import BackendError, ExportError, OutputError, UsageError
 from padinv.runtime.files import write_bytes
 from padinv.runtime.onnx_safety import require_safe_graph
 from padinv.runtime.spec import ModelSpec
@@ -61,6 +63,54 @@ class BatchProfile:
         return f"{self.smallest}:{self.best}:{self.largest}"
 
 
+@dataclass(frozen=True)
+class EngineOptions:
+    """How engines are built.
+
+    Attributes:
+        batch: sizes they take; None: chosen from the model's size and the GPU's free memory.
+        level: TensorRT's optimization level, 0 (fast build) to 5 (fast engine); None: its default.
+        version_compatible: engines that later minor versions of TensorRT can run, at some cost of speed.
+        hardware_compatible: engines that all GPUs from Ampere on can run, at some cost of speed.
+    """
+
+    batch: BatchProfile | None = None
+    level: int | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+
+    def __post_init__(self) -> None:
+        if self.level is not None and not 0 <= self.level <= 5:
+            raise UsageError(f"the optimization level of TensorRT is 0 to 5, not {self.level}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form: what decides an engine, apart from graph, GPU and TensorRT."""
+        return {
+            "batch": None if self.batch is None else str(self.batch),
+            "level": self.level,
+            "version_compatible": self.version_compatible,
+            "hardware_compatible": self.hardware_compatible,
+        }
+
+
+def fitting_profile(spec: ModelSpec, free_bytes: int) -> BatchProfile:
+    """Batch sizes for a model's resolution and a GPU's free memory: at most 64, in half of what is free.
+
+    A convolution of the generator's largest layer holds its input, its padded input and its output at once, and
+    encoder and generator are loaded together.
+    """
+    widest = max(channels * r * r for r, channels in zip(spec.resolutions, spec.channels, strict=True))
+    image = 2 * 3 * 4 * widest  # two networks, three maps, float32
+    largest = max(1, min(64, free_bytes // 2 // image))
+    return BatchProfile(1, min(8, largest), largest)
+
+
+def timing_cache_file(here: Platform) -> Path:
+    """Where TensorRT's timings are kept between builds: $XDG_CACHE_HOME/padinv/tensorrt."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "padinv" / "tensorrt" / f"timings-{here.arch}-{here.version}.cache"
+
+
 def input_shapes(spec: ModelSpec) -> dict[str, dict[str, tuple[int, ...]]]:
     """Graph -> input -> shape without the batch axis."""
     return {"encoder": {"image": (3, spec.image_size, spec.image_size)}, "generator": dict(spec.latent_shapes)}
@@ -93,9 +143,17 @@ class EngineBuilder:
 
     def __init__(self) -> None:
         self.trt = import_tensorrt()
-        self.here: Platform = platform(self.trt, Cuda())
+        self.cuda = Cuda()
+        self.here: Platform = platform(self.trt, self.cuda)
 
-    def build(self, model: bytes, shapes: dict[str, tuple[int, ...]], batch: BatchProfile, precision: str) -> bytes:
+    def build(
+        self,
+        model: bytes,
+        shapes: dict[str, tuple[int, ...]],
+        batch: BatchProfile,
+        precision: str,
+        options: EngineOptions | None = None,
+    ) -> bytes:
         """Serialize an engine of one ONNX graph.
 
         Precision is the graph's own: networks are strongly typed, and TensorFloat-32 is off, so that float32 parts stay
@@ -105,6 +163,7 @@ class EngineBuilder:
             model: the ONNX graph.
             shapes: input -> shape without the batch axis.
             precision: 'fp32' or 'fp16', what the finished engine is checked for.
+            options: level and compatibility; the batch sizes are `batch`.
 
         Raises:
             BackendError: TensorRT refuses the graph. ExportError: the engine came out in another precision.
@@ -126,6 +185,8 @@ class EngineBuilder:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if hasattr(trt.BuilderFlag, "TF32"):  # on by default
             config.clear_flag(trt.BuilderFlag.TF32)
+        self._set_options(config, options or EngineOptions())
+        timings = self._load_timings(config)
         profile = builder.create_optimization_profile()
         for name, shape in shapes.items():
             profile.set_shape(name, (batch.smallest, *shape), (batch.best, *shape), (batch.largest, *shape))
@@ -134,6 +195,8 @@ class EngineBuilder:
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise BackendError(f"TensorRT could not build the engine{logged(logger)}")
+        if timings is not None:
+            self._save_timings(config)
         data = bytes(plan)
         runtime, engine = deserialize(trt, data, "the engine it has just built", logger)
         report = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
@@ -141,12 +204,40 @@ class EngineBuilder:
         check_precision(report, precision, "the engine")
         return data
 
+    def _set_options(self, config: Any, options: EngineOptions) -> None:
+        trt = self.trt
+        if options.level is not None:
+            config.builder_optimization_level = options.level
+        if options.version_compatible:
+            config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        if options.hardware_compatible:
+            config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+
+    def _load_timings(self, config: Any) -> Any:
+        """Give TensorRT what earlier builds measured; None where this version has no such cache."""
+        if not hasattr(config, "create_timing_cache"):
+            return None
+        try:
+            data = timing_cache_file(self.here).read_bytes()
+        except OSError:
+            data = b""
+        cache = config.create_timing_cache(data)
+        if cache is None or not config.set_timing_cache(cache, False):  # of another GPU or version
+            cache = config.create_timing_cache(b"")
+            config.set_timing_cache(cache, False)
+        return cache
+
+    def _save_timings(self, config: Any) -> None:
+        """Keep what this build measured. Later builds are only slower without it, so a full disk is no failure."""
+        with contextlib.suppress(OutputError):
+            write_bytes(timing_cache_file(self.here), bytes(config.get_timing_cache().serialize()))
+
 
 def build_engines(
     folder: Path,
     spec: ModelSpec,
     precisions: tuple[str, ...],
-    batch: BatchProfile,
+    options: EngineOptions,
     check: Callable[[str, dict[str, bytes]], dict[str, Any]],
     step: Callable[[str], None] = lambda what: None,
     compact: bool = False,
@@ -155,19 +246,21 @@ def build_engines(
 
     Args:
         folder: holds the ONNX graphs.
+        options: how to build them.
         precisions: 'fp32', 'fp16' or both.
         check: (precision, graph -> plan) -> measured differences; raises ExportError where they are too large.
         step: called with a line before each piece of work.
         compact: the float32 graphs compute their weights from stored ones.
 
     Returns:
-        engine file -> {'batch', 'parity'}, JSON-ready.
+        engine file -> {'batch', 'parity', 'build'}, JSON-ready.
 
     Raises:
         BackendError: TensorRT, CUDA or a GPU is missing, or the build failed. ExportError: a check failed.
         BundleError: a graph holds what padinv's exporter never writes.
     """
     builder = EngineBuilder()
+    batch = options.batch or fitting_profile(spec, builder.cuda.free_memory())
     shapes = input_shapes(spec)
     finished: dict[str, bytes] = {}
     record: dict[str, Any] = {}
@@ -183,13 +276,13 @@ def build_engines(
             require_safe_graph(model, str(folder / name))
             if compact and precision == "fp32":
                 model = folded(model)
-            plans[graph] = builder.build(model, shapes[graph], batch, precision)
+            plans[graph] = builder.build(model, shapes[graph], batch, precision, options)
         step(f"comparing the engines ({precision})")
         parity = check(precision, plans)
         for graph, plan in plans.items():
             file = builder.here.engine_name(graph, precision)
             finished[file] = plan
-            record[file] = {"batch": str(batch), "parity": parity}
+            record[file] = {"batch": str(batch), "parity": parity, "build": options.to_dict()}
     for file, plan in finished.items():
         write_bytes(folder / file, plan)
     return record

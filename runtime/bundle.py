@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -247,13 +248,15 @@ def _check_relative(name: str, manifest: Path | str) -> None:
         raise BundleError(f"{manifest} names {name!r}, which is no file inside the bundle; it was not read")
 
 
-def write_manifest(folder: Path | str, manifest: dict[str, Any]) -> None:
+def write_manifest(folder: Path | str, manifest: dict[str, Any], *, only: Collection[str] | None = None) -> None:
     """Hash every file of a finished bundle and write `model.json`, atomically and last.
 
     Args:
         folder: holds the bundle's files; every file in it (hidden ones left out) is listed under `files`.
         manifest: everything else: `name`, `spec`, `encoder`, `generator_hash`, `precision`, `opset`, `parity`,
             `provenance`. `format` and `files` are filled in.
+        only: names of the files to list; None: all that the folder holds. A bundle that is extended where it lies may
+            share its folder with files of its owner.
 
     Raises:
         BundleError: the result would not read back. OutputError: not writable.
@@ -262,6 +265,8 @@ def write_manifest(folder: Path | str, manifest: dict[str, Any]) -> None:
     files = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder).as_posix()
+        if only is not None and relative not in only:
+            continue
         if path.is_file() and relative != MANIFEST and not any(part.startswith(".") for part in relative.split("/")):
             files[relative] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
     whole = {"format": FORMAT, **manifest, "files": files}

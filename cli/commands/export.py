@@ -10,11 +10,8 @@ import typer
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import require_files
 
-DEFAULT_BATCH = "1:8:32"
-
 
 def command(
-    out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder of the bundle to write.")],
     source: Annotated[
         Path | None,
         typer.Argument(
@@ -25,6 +22,14 @@ def command(
     ] = None,
     generator: Annotated[Path | None, typer.Option(help="Generator file, in place of RUN.")] = None,
     encoder: Annotated[Path | None, typer.Option(help="Encoder file, in place of RUN.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="BUNDLE",
+            help="Folder of the bundle to write; if omitted, engines are added to BUNDLE itself.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; the folder's if left out.")] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also float16 graphs (and engines, with --trt).")] = False,
     compact: Annotated[
@@ -36,8 +41,21 @@ def command(
     ] = False,
     trt: Annotated[bool, typer.Option("--trt", help="Also TensorRT engines for this machine's GPU.")] = False,
     batch: Annotated[
-        str, typer.Option(metavar="MIN:BEST:MAX", help="Batch sizes the engines take; they are fastest at BEST.")
-    ] = DEFAULT_BATCH,
+        str | None,
+        typer.Option(
+            metavar="MIN:BEST:MAX",
+            help="Batch sizes of the engines, fastest at BEST; chosen by image size and free GPU memory if omitted.",
+        ),
+    ] = None,
+    level: Annotated[
+        int | None, typer.Option(min=0, max=5, help="TensorRT's optimization level: 0 builds fast, 5 runs fast.")
+    ] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Engines for later minor versions of TensorRT too; slower.")
+    ] = False,
+    hardware_compatible: Annotated[
+        bool, typer.Option("--hardware-compatible", help="Engines for all GPUs from Ampere on; slower.")
+    ] = False,
     opset: Annotated[
         int | None, typer.Option(min=17, max=21, help="ONNX opset; 18 if left out.", show_default=False)
     ] = None,
@@ -55,20 +73,29 @@ def command(
     require_files(card)
     from padinv.cli.main import say
     from padinv.cli.progress import progress_bar
-    from padinv.export.export_bundle import Options, Result, add_engines, export_bundle, steps
-    from padinv.export.trt_build import BatchProfile
+    from padinv.export.add_engines import Result, add_engines
+    from padinv.export.export_bundle import Options, export_bundle, steps
+    from padinv.export.trt_build import BatchProfile, EngineOptions
     from padinv.runtime.bundle import MANIFEST, read_bundle
 
-    profile = BatchProfile.parse(batch)
-    if not trt and batch != DEFAULT_BATCH:
-        raise UsageError("--batch is for TensorRT engines; add --trt, or leave it out (ONNX graphs take any batch)")
+    profile = None if batch is None else BatchProfile.parse(batch)
+    for flag, given in (
+        ("--batch", batch is not None),
+        ("--level", level is not None),
+        ("--version-compatible", version_compatible),
+        ("--hardware-compatible", hardware_compatible),
+    ):
+        if given and not trt:
+            raise UsageError(f"{flag} is for TensorRT engines; add --trt, or leave it out (ONNX graphs take any batch)")
     if (source is None) == (generator is None and encoder is None) or (generator is None) != (encoder is None):
         raise UsageError("give either a RUN, or both --generator and --encoder")
     if name is not None and not 0 < len(name) <= 100:
         raise UsageError("--name takes 1 to 100 characters")
-    options = Options(name, fp16, compact, weights, opset, card, profile if trt else None, overwrite)
-
+    engines = EngineOptions(profile, level, version_compatible, hardware_compatible) if trt else None
+    options = Options(name, fp16, compact, weights, opset, card, engines, overwrite)
     of_bundle = source is not None and (source / MANIFEST).is_file()
+    if out is None and not (of_bundle and trt):
+        raise UsageError("give the folder of the bundle to write with --out")
     with progress_bar("exporting", steps(options, of_bundle), "steps") as bar:
         begun = False
 
@@ -91,14 +118,19 @@ def command(
                 assert generator is not None
                 assert encoder is not None
                 pair = read_pair(generator, encoder)
+            assert out is not None  # checked above
             result = export_bundle(pair, out, options, step)
         bar.advance()
     for line in summary(result.bundle.manifest):
         typer.echo(line)
-    typer.echo(f"wrote {out}: try it with: padinv invert PICTURE --model {out}")
+    folder = result.bundle.folder
+    typer.echo(f"wrote {folder}: try it with: padinv invert PICTURE --model {folder}")
     if result.problem is not None:
-        say(f"the ONNX graphs are in {out}, but no TensorRT engines: {result.problem}")
-        raise typer.Exit(1)
+        say(
+            f"the ONNX graphs are in {folder}, but no TensorRT engines: {result.problem}; the same command adds them "
+            "in place once that is solved"
+        )
+        raise typer.Exit(3)
 
 
 def summary(manifest: dict[str, object]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padinv.export.parity import Reference, Run, make_reference
-from padinv.export.verify.backend_checks import check_backend, check_missing_backend
+from padinv.export.verify.backend_checks import Opened, check_backend, check_missing_backend
 from padinv.export.verify.checks import Check, Checks, Figures, NotHereError, Step
 from padinv.export.verify.report import write_report
 from padinv.runtime.backends import BACKENDS, installed_backends, open_session
@@ -94,9 +94,9 @@ def verify(options: Options, out: Path, step: Step = lambda what: None) -> Verif
 
 def _run(checks: Checks, options: Options, source: Bundle, folder: Path) -> None:
     pair = _networks(checks, source)
-    bundle = _with_half(checks, source, pair, folder) if pair is not None else source
-    expected = _reference(checks, bundle, pair)
-    _backends(checks, options, bundle, expected, folder)
+    half = _with_half(checks, source, pair, folder)
+    expected = _reference(checks, source, pair)
+    _backends(checks, options, source, half, expected, folder)
     if pair is not None:
         _torch(checks, options, pair, expected)
     if options.training:
@@ -121,7 +121,7 @@ def _networks(checks: Checks, source: Bundle) -> Pair | None:
         from padinv.export.bundle_networks import bundle_networks
 
         try:
-            found.append(bundle_networks(source))
+            found.append(bundle_networks(source, exact=True))
         except BundleError as error:
             raise NotHereError(str(error)) from error
         return "generator and encoder from the bundle's own weights", {}
@@ -130,9 +130,11 @@ def _networks(checks: Checks, source: Bundle) -> Pair | None:
     return found[0] if found else None
 
 
-def _with_half(checks: Checks, source: Bundle, pair: Pair, folder: Path) -> Bundle:
-    """The model exported here, float16 graphs included; the bundle itself where that fails."""
+def _with_half(checks: Checks, source: Bundle, pair: Pair | None, folder: Path) -> Bundle:
+    """A bundle with the model's float16 graphs: itself, or one that is exported here; itself where that fails."""
     made: list[Bundle] = []
+    if pair is None or source.has("generator.fp16.onnx"):
+        return source
 
     def export() -> tuple[str, Figures]:
         if not _has("onnxscript"):
@@ -198,7 +200,9 @@ def _sessions(bundle: Bundle) -> Run:
     return run
 
 
-def _backends(checks: Checks, options: Options, bundle: Bundle, expected: Reference, folder: Path) -> None:
+def _backends(
+    checks: Checks, options: Options, bundle: Bundle, half: Bundle, expected: Reference, folder: Path
+) -> None:
     wanted = options.backends or BACKENDS[1:]
     for name, problem in installed_backends().items():
         if name not in wanted:
@@ -208,9 +212,9 @@ def _backends(checks: Checks, options: Options, bundle: Bundle, expected: Refere
         elif name == "trt":
             from padinv.export.verify.engine_checks import check_engines
 
-            check_engines(checks, bundle, expected, folder, options.seconds)
+            check_engines(checks, half, expected, folder, options.seconds)
         else:
-            check_backend(checks, bundle, expected, name, options.seconds)
+            check_backend(checks, Opened(bundle, half, name), expected, options.seconds)
 
 
 def _torch(checks: Checks, options: Options, pair: Pair, expected: Reference) -> None:

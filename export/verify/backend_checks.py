@@ -18,10 +18,16 @@ HALF_GRAPHS = ("fp16",)
 
 
 class Opened:
-    """Sessions of one backend, each opened once: opening one on a GPU can mean seconds of tuning."""
+    """Sessions of one backend, each opened once: opening one on a GPU can mean seconds of tuning.
 
-    def __init__(self, bundle: Bundle, name: str) -> None:
-        self.bundle, self.name = bundle, name
+    Args:
+        bundle: the model.
+        half: where its float16 graphs are, which may have been exported for this run.
+        name: of the backend.
+    """
+
+    def __init__(self, bundle: Bundle, half: Bundle, name: str) -> None:
+        self.bundle, self.half, self.name = bundle, half, name
         self._sessions: dict[tuple[str, str], Session] = {}
 
     def __call__(self, graph: str, precision: str = "fp32") -> Session:
@@ -31,13 +37,14 @@ class Opened:
             NotHereError: this bundle or this device has nothing for that precision, which is no failure.
         """
         if (graph, precision) not in self._sessions:
-            self._sessions[graph, precision] = _open(self.bundle, graph, self.name, precision)
+            bundle = self.half if precision in HALF_GRAPHS else self.bundle
+            self._sessions[graph, precision] = _open(bundle, graph, self.name, precision)
         return self._sessions[graph, precision]
 
 
-def check_backend(checks: Checks, bundle: Bundle, expected: Reference, name: str, seconds: float) -> None:
+def check_backend(checks: Checks, opened: Opened, expected: Reference, seconds: float) -> None:
     """All checks of one backend that is installed."""
-    opened = Opened(bundle, name)
+    bundle, name = opened.bundle, opened.name
     for precision in get_backend(name).precisions:
 
         def accuracy(precision: str = precision) -> tuple[str, Figures]:

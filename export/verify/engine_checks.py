@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from padinv.export.export_bundle import Options, add_engines
+from padinv.export.add_engines import add_engines
+from padinv.export.export_bundle import Options
 from padinv.export.parity import Reference
-from padinv.export.trt_build import BatchProfile
-from padinv.export.verify.backend_checks import check_backend
+from padinv.export.trt_build import BatchProfile, EngineOptions
+from padinv.export.verify.backend_checks import Opened, check_backend
 from padinv.export.verify.checks import Checks, Figures
 from padinv.runtime.bundle import Bundle, read_bundle
 
@@ -20,9 +21,10 @@ def check_engines(checks: Checks, bundle: Bundle, expected: Reference, folder: P
     out = folder / "with-engines"
 
     def build() -> tuple[str, Figures]:
-        result = add_engines(bundle, out, Options(half=half, engines=PROFILE))
+        result = add_engines(bundle, out, Options(half=half, engines=EngineOptions(PROFILE)))
         engines = result.bundle.manifest["engines"]
         return f"built {', '.join(engines)}", {"engines": engines}
 
     if checks.run("engines", "build", build):
-        check_backend(checks, read_bundle(out), expected, "trt", seconds)
+        finished = read_bundle(out)
+        check_backend(checks, Opened(finished, finished, "trt"), expected, seconds)

@@ -124,6 +124,12 @@ class Cuda:
         minor = self._call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMinor, device)
         return f"sm{major}{minor}"
 
+    def free_memory(self) -> int:
+        """Bytes that are free on the GPU."""
+        with self.selected():
+            free: Any = self._runtime.cudaMemGetInfo()[1]
+        return int(free)
+
     def malloc(self, size: int) -> int:
         """Device memory of `size` bytes."""
         return int(self._call("cudaMalloc", size))
@@ -191,7 +197,7 @@ def deserialize(trt: Any, plan: bytes, what: str, logger: Any) -> tuple[Any, Any
     if engine is None:
         raise BackendError(
             f"TensorRT refuses {what}{logged(logger)}: it was built for another GPU or TensorRT; build it here with: "
-            "padinv export BUNDLE --trt --out NEW"
+            "padinv export BUNDLE --trt"
         )
     return runtime, engine
 
@@ -316,7 +322,7 @@ def open_trt_session(bundle: Bundle, graph: str, precision: str = "fp32", *, dev
         raise BundleError(
             f"the model bundle {bundle.folder} holds no {precision} engine of the {graph} for {here.arch} and TensorRT "
             f"{here.version} (it has: {', '.join(found) or 'none'}); build one here with: "
-            f"padinv export {bundle.folder} --trt{half} --out NEW"
+            f"padinv export {bundle.folder} --trt{half}"
         )
     return TrtSession(bundle.read_bytes(name), f"the engine {bundle.folder / name}", device)
 

@@ -212,9 +212,9 @@ def test_export_from_the_command_line(
     assert read_bundle(tmp_path / "a").name == "mine"
     assert (tmp_path / "a" / "MODEL_CARD.md").read_text() == "# My card\n"
 
-    # Without TensorRT the graphs are there all the same; one sentence, exit 1.
+    # Without TensorRT the graphs are there all the same; one sentence, exit 3.
     result = run_cli("export", run, "--out", tmp_path / "b", "--trt")
-    assert result.code == 1
+    assert result.code == 3
     assert result.err.count("\n") == 1
     assert "but no TensorRT engines: TensorRT needs the package 'tensorrt'" in result.err
     assert "pip install 'padinv[trt]'" in result.err

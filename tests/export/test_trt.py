@@ -15,19 +15,21 @@ import onnx
 import pytest
 from fake_tensorrt import Cuda, describe_layer, install, uninstall
 
-from padinv.export.export_bundle import Options, Result, add_engines
-from padinv.export.trt_build import BatchProfile, EngineBuilder
+from padinv.export.add_engines import Result, add_engines
+from padinv.export.export_bundle import Options
+from padinv.export.trt_build import BatchProfile, EngineBuilder, EngineOptions, fitting_profile
 from padinv.export.trt_precision import check_precision, layer_precisions
 from padinv.runtime import Model
 from padinv.runtime.backends.tensorrt_session import TrtSession, open_trt_session
 from padinv.runtime.bundle import read_bundle, write_manifest
 from padinv.runtime.errors import BackendError, BundleError, ExportError, MismatchError, UsageError
+from padinv.runtime.spec import ModelSpec
 
 VERSIONS = ("10.13.3", "11.4.0")
 
 
 def build(source: Path, out: Path, **options: object) -> Result:
-    return add_engines(read_bundle(source), out, Options(engines=BatchProfile(1, 2, 4), **options))  # type: ignore[arg-type]
+    return add_engines(read_bundle(source), out, Options(engines=EngineOptions(BatchProfile(1, 2, 4)), **options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -71,7 +73,7 @@ def test_small_batches_are_filled_up_to_the_smallest_the_engine_takes(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch)
-    options = Options(engines=BatchProfile(2, 2, 4))
+    options = Options(engines=EngineOptions(BatchProfile(2, 2, 4)))
     bundle = add_engines(read_bundle(exported), tmp_path / "out", options).bundle
     session = open_trt_session(bundle, "encoder")
     image = np.random.default_rng(0).uniform(-1, 1, (5, 3, 32, 32)).astype(np.float32)
@@ -145,7 +147,7 @@ def test_an_engine_for_another_gpu_or_tensorrt_is_not_taken(
     with pytest.raises(BundleError, match=r"sm86 and TensorRT 11\.4\.0 \(it has: encoder\.fp32\.sm90"):
         open_trt_session(bundle, "encoder")
     install(monkeypatch, "11.5.0")
-    with pytest.raises(BundleError, match=r"--trt --out NEW"):
+    with pytest.raises(BundleError, match=r"--trt$"):
         open_trt_session(bundle, "encoder")
     with pytest.raises(BackendError, match="another GPU or TensorRT"):
         TrtSession(plan, "the engine")
@@ -324,3 +326,100 @@ def test_engines_from_the_command_line(
     assert result.code == 1
     assert "NVIDIA GPU" in result.err
     assert not (tmp_path / "none").exists()
+
+
+def header(plan: bytes) -> dict:
+    return dict(json.loads(plan[16 : 16 + int.from_bytes(plan[8:16], "little")]))
+
+
+def test_engines_are_added_in_place(
+    exported_copy: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    install(monkeypatch)
+    (exported_copy / "notes.txt").write_text("the owner's")
+    before = {name: (exported_copy / name).read_bytes() for name in read_bundle(exported_copy).files}
+    result = run_cli("export", exported_copy, "--trt", "--batch", "1:2:4")
+    assert result.code == 0, result.err
+    bundle = read_bundle(exported_copy)
+    plans = [name for name in bundle.files if name.endswith(".plan")]
+    assert len(plans) == 2
+    assert {name: bundle.read_bytes(name) for name in before} == before
+    assert "notes.txt" not in bundle.files  # what is not the bundle's stays outside it
+    assert not [path for path in exported_copy.iterdir() if path.name.startswith(".padinv-")]
+    assert Model.load(exported_copy, backend="trt").session("generator").backend == "trt"
+
+    written = (exported_copy / plans[0]).stat().st_mtime_ns
+    assert run_cli("export", exported_copy, "--trt", "--batch", "1:2:4").code == 0  # done already
+    assert (exported_copy / plans[0]).stat().st_mtime_ns == written
+    assert run_cli("export", exported_copy, "--trt", "--batch", "1:2:8", "--out", exported_copy).code == 0
+    assert read_bundle(exported_copy).manifest["engines"][plans[0]]["batch"] == "1:2:8"
+
+
+def test_a_failed_build_leaves_the_bundle_as_it_was(
+    exported_copy: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    install(monkeypatch, silently_fp32=True)
+    before = {path.name: path.read_bytes() for path in exported_copy.iterdir()}
+    result = run_cli("export", exported_copy, "--trt", "--fp16")
+    assert result.code == 1
+    assert {path.name: path.read_bytes() for path in exported_copy.iterdir()} == before
+
+
+def test_without_tensorrt_the_graphs_are_written_and_the_engines_follow_by_the_same_command(
+    run_folder: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    uninstall(monkeypatch)
+    command = ["export", run_folder, "--out", tmp_path / "out", "--trt", "--batch", "1:2:4"]
+    result = run_cli(*command)
+    assert result.code == 3
+    assert "but no TensorRT engines: TensorRT needs the package 'tensorrt'" in result.err
+    assert "the same command adds them in place once that is solved" in result.err
+    graphs = (tmp_path / "out" / "encoder.onnx").read_bytes()
+    install(monkeypatch)
+    result = run_cli(*command)
+    assert result.code == 0, result.err
+    bundle = read_bundle(tmp_path / "out")
+    assert len(bundle.manifest["engines"]) == 2
+    assert bundle.read_bytes("encoder.onnx") == graphs
+
+
+def test_flags_and_timings_reach_the_builder(
+    exported_copy: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    install(monkeypatch)
+    command = ["export", exported_copy, "--trt", "--level", "5", "--version-compatible", "--hardware-compatible"]
+    assert run_cli(*command).code == 0
+    bundle = read_bundle(exported_copy)
+    name = "generator.fp32.sm90.trt11.4.0.plan"
+    found = header(bundle.read_bytes(name))
+    assert (found["level"], found["version_compatible"], found["hardware"]) == (5, True, "ampere+")
+    assert bundle.manifest["engines"][name]["build"]["level"] == 5
+    cache = tmp_path / "cache" / "padinv" / "tensorrt" / "timings-sm90-11.4.0.cache"
+    assert cache.read_bytes() == b"timings" * 2  # the second engine began with the first one's
+    cache.write_bytes(b"of another GPU")
+    assert run_cli(*command, "--overwrite").code == 0
+    assert cache.read_bytes() == b"timings" * 2
+
+
+def test_batch_sizes_follow_from_image_size_and_free_memory() -> None:
+    small, large = ModelSpec(64, (64, 64, 64, 64, 64)), ModelSpec(1024, (512, 512, 512, 512, 512, 256, 128, 64, 32))
+    assert fitting_profile(small, 80 << 30) == BatchProfile(1, 8, 64)
+    assert fitting_profile(large, 80 << 30).largest > fitting_profile(large, 8 << 30).largest >= 1
+    assert fitting_profile(large, 1) == BatchProfile(1, 1, 1)
+
+
+@pytest.mark.parametrize("flags", [["--level", "3"], ["--batch", "1:2:4"], ["--version-compatible"]])
+def test_engine_flags_need_trt(run_folder: Path, run_cli: Callable, tmp_path: Path, flags: list[str]) -> None:
+    result = run_cli("export", run_folder, "--out", tmp_path / "out", *flags)
+    assert result.code == 2
+    assert f"{flags[0]} is for TensorRT engines; add --trt" in result.err
+
+
+def test_a_new_bundle_needs_a_folder(run_folder: Path, run_cli: Callable) -> None:
+    result = run_cli("export", run_folder)
+    assert result.code == 2
+    assert "--out" in result.err

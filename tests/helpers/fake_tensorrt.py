@@ -67,6 +67,21 @@ class Config:
         self.profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
         self.cleared: list[Any] = []
         self.profiles: list[Profile] = []
+        self.flags: list[Any] = []
+        self.cache: TimingCache | None = None
+
+    def set_flag(self, flag: Any) -> None:
+        self.flags.append(flag)
+
+    def create_timing_cache(self, data: bytes) -> TimingCache:
+        return TimingCache(data)
+
+    def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool:
+        self.cache = cache
+        return not cache.data or cache.data.startswith(b"timings")
+
+    def get_timing_cache(self) -> TimingCache | None:
+        return self.cache
 
     def clear_flag(self, flag: Any) -> None:
         self.cleared.append(flag)
@@ -74,6 +89,14 @@ class Config:
     def add_optimization_profile(self, profile: Profile) -> int:
         self.profiles.append(profile)
         return len(self.profiles) - 1
+
+
+class TimingCache:
+    def __init__(self, data: bytes) -> None:
+        self.data = bytes(data)
+
+    def serialize(self) -> memoryview:
+        return memoryview(self.data + b"timings")
 
 
 class Profile:
@@ -149,6 +172,9 @@ class Cuda:
 
     def cudaGetErrorString(self, error: Any) -> tuple[Any, ...]:
         return (self.ok, f"fake: {error.name}".encode())
+
+    def cudaMemGetInfo(self) -> tuple[Any, ...]:
+        return (self.ok, 64 << 20, 80 << 30)
 
     def cudaGetDevice(self) -> tuple[Any, ...]:
         return (self.ok, 0)
@@ -299,7 +325,9 @@ def make_tensorrt(version: str, cuda: Cuda, silently_fp32: bool = False) -> type
     major = int(version.split(".")[0])
     members = {"STRONGLY_TYPED": 0} if major > 10 else {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}
     flags = enum.IntEnum("NetworkDefinitionCreationFlag", members)
-    builder_flags = enum.Enum("BuilderFlag", ["TF32"] if major > 10 else ["TF32", "FP16"])
+    builder_flags = enum.Enum(
+        "BuilderFlag", ["TF32", "VERSION_COMPATIBLE"] if major > 10 else ["TF32", "FP16", "VERSION_COMPATIBLE"]
+    )
 
     class Builder:
         def __init__(self, logger: ILogger) -> None:
@@ -330,6 +358,9 @@ def make_tensorrt(version: str, cuda: Cuda, silently_fp32: bool = False) -> type
                     "profiles": [profile.shapes for profile in config.profiles],
                     "detailed": config.profiling_verbosity is ProfilingVerbosity.DETAILED,
                     "silently_fp32": silently_fp32,
+                    "level": getattr(config, "builder_optimization_level", None),
+                    "hardware": str(getattr(config, "hardware_compatibility_level", None)),
+                    "version_compatible": builder_flags.VERSION_COMPATIBLE in config.flags,
                 }
             ).encode()
             return memoryview(_MAGIC + len(header).to_bytes(8, "little") + header + network.model)
@@ -358,6 +389,7 @@ def make_tensorrt(version: str, cuda: Cuda, silently_fp32: bool = False) -> type
         LayerInformationFormat=LayerInformationFormat,
         NetworkDefinitionCreationFlag=flags,
         BuilderFlag=builder_flags,
+        HardwareCompatibilityLevel=types.SimpleNamespace(AMPERE_PLUS="ampere+"),
         nptype=lambda kind: {DataType.FLOAT: np.float32, DataType.HALF: np.float16}[kind],
     )
     return module
