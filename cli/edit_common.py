@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.sources import Loaded, Reader
     from padinv.runtime.reports.comparison_report import Comparison
 
-__all__ = ["REPORT", "SHEET", "SHOWN", "Edits", "Setup", "check_out", "check_paths", "inputs_of", "lay_out"]
-__all__ += ["model_facts", "results_inputs", "run_jobs", "sum_up", "write_sheet"]
+__all__ = ["REPORT", "SHEET", "SHOWN", "Edits", "Setup", "check_out", "check_paths", "follow", "inputs_of", "lay_out"]
+__all__ += ["model_facts", "new_outcome", "results_inputs", "run_jobs", "sum_up", "write_report", "write_sheet"]
 REPORT = "report.html"
 SHOWN = 200  # results whose pixels are kept for the sheet and the page
 

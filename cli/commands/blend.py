@@ -137,13 +137,14 @@ def _jobs(many: Sequence[Source], fixed: Loaded, many_first: bool) -> list[Job]:
     from pathlib import PurePosixPath
 
     from padinv.runtime.batch.edit_files import Job
+    from padinv.runtime.batch.result_names import joined_name
 
     other = PurePosixPath(fixed.source.name).name
     jobs = []
     for source in many:
         path = PurePosixPath(source.name)
-        name = f"{path.name}--{other}" if many_first else f"{other}--{path.name}"
-        jobs.append(Job(source, path.with_name(name).as_posix()))
+        first, second = (path.name, other) if many_first else (other, path.name)
+        jobs.append(Job(source, joined_name(first, path, second)))
     return jobs
 
 

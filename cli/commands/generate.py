@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -40,11 +40,13 @@ def command(
     seed-000s.png.
     """
 
-    from padinv.cli.progress import progress_bar
-    from padinv.runtime.batch.generate_files import parse_seeds, render_file, sample_files
-    from padinv.runtime.errors import InputError, MismatchError, OutputError, UsageError
+    from padinv.cli import output
+    from padinv.runtime.batch.generate_files import parse_seeds, render_files, sample_files
+    from padinv.runtime.batch.results_log import ResultsLog, check_out
+    from padinv.runtime.errors import UsageError
     from padinv.runtime.model import Model
 
+    output.check_paths([*(inversions or ()), out])
     if inversions and seeds is not None:
         raise UsageError("give either inversion files or --seeds, not both")
     if inversions and save_inversions:
@@ -52,39 +54,19 @@ def command(
     if not -10 <= truncation <= 10:
         raise UsageError(f"--truncation {truncation} makes no sense; 1 is off, 0 gives the average image")
     chosen = [] if inversions else parse_seeds(seeds if seeds is not None else "0-15")
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file, so no pictures can go there; give a folder with --out; nothing was done")
+    check_out(out)
     loaded = Model.load(model, backend.value, threads, precision.value, device)
-    written, kept, problems = 0, 0, []
-    with progress_bar("generating", len(inversions or chosen)) as bar:
-        loaded.session("generator")
-        for note in loaded.notes:
-            bar.say(note)
-        streams = (
-            [render_file(loaded, path, out, batch, overwrite) for path in inversions]
+    loaded.session("generator")
+    started = time.perf_counter()
+    outcome = output.new_outcome()
+    with ResultsLog(out) as log:
+        events = (
+            render_files(loaded, inversions, log, batch_size=batch, overwrite=overwrite)
             if inversions
-            else [sample_files(loaded, chosen, truncation, out, save_inversions, batch, overwrite)]
+            else sample_files(
+                loaded, chosen, truncation, log, save_inversions=save_inversions, batch_size=batch, overwrite=overwrite
+            )
         )
-        for stream in streams:
-            try:
-                for made in stream:
-                    written += made.written
-                    kept += not made.written and made.problem is None
-                    if made.problem:
-                        problems.append(made.problem)
-                        bar.say(made.problem)
-                    if not inversions:
-                        bar.advance()
-            except (InputError, MismatchError) as error:
-                problems.append(str(error))
-                bar.say(str(error))
-            if inversions:
-                bar.advance()
-    if as_json:
-        typer.echo(json.dumps({"written": written, "kept": kept, "problems": problems, "out": str(out)}))
-    else:
-        parts = [f"{written} written to {out}"]
-        parts += [f"{kept} already there"] if kept else []
-        parts += [f"{len(problems)} skipped"] if problems else []
-        typer.echo("; ".join(parts))
-    raise typer.Exit((3 if written or kept else 1) if problems else 0)
+        output.follow(events, outcome, "generating", len(inversions or chosen), notes=loaded.notes)
+    seconds = time.perf_counter() - started
+    raise typer.Exit(output.sum_up(outcome, out, seconds, "generated", as_json=as_json))

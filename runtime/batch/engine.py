@@ -89,8 +89,11 @@ class Step(Protocol):
         """
         ...
 
-    def process(self, batch: Sequence[tuple[Task, Any]]) -> Sequence[Product | InputError]:
-        """One product for each (task, what was read). Must not depend on how tasks are grouped into batches."""
+    def process(self, batch: Sequence[tuple[Task, Any]]) -> Sequence[Product | InputError | MismatchError]:
+        """One product, or the reason why there is none, for each (task, what was read).
+
+        Must not depend on how tasks are grouped into batches.
+        """
         ...
 
 
@@ -257,7 +260,7 @@ class _Run:
             start += len(part)
             yield from self._finish()
             for (task, _), product in zip(part, products, strict=True):
-                if isinstance(product, InputError):
+                if isinstance(product, (InputError, MismatchError)):
                     yield Skipped(task.path, str(product), task)
                 else:  # one by one: an interruption has to know
                     self.writing.append((task, product, pool.submit(self._write, task, product)))

@@ -1,19 +1,23 @@
-"""Pictures made from seeds or saved inversions, and how a second run knows its own."""
+"""The steps of `padinv generate`: seeds or saved inversions in, images out."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
 
-from padinv.runtime.errors import UsageError
-from padinv.runtime.images import to_uint8
-from padinv.runtime.images.png_metadata import png_note, save_png
-from padinv.runtime.inversion import Inversion
+from padinv.runtime.batch import engine
+from padinv.runtime.batch.invert_files import inversion_bytes
+from padinv.runtime.batch.origin import image_bytes
+from padinv.runtime.batch.result_names import distinct_names
+from padinv.runtime.batch.results_log import ResultsLog
+from padinv.runtime.batch.sources import Source
+from padinv.runtime.errors import MismatchError, UsageError
+from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.model import DEFAULT_BATCH, Model
 
+VERB = "generate"
 MAX_SEEDS = 1_000_000
 _RANGE = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?\Z")
 
@@ -39,76 +43,112 @@ def parse_seeds(text: str) -> list[int]:
     return list(seeds)
 
 
-@dataclass(frozen=True)
-class Made:
-    """One picture: where it is, whether this run wrote it, and why not when it did not."""
-
-    path: Path
-    written: bool
-    problem: str | None = None
-
-
 def sample_files(
     model: Model,
     seeds: Sequence[int],
     truncation: float,
-    out: Path,
+    log: ResultsLog,
+    *,
     save_inversions: bool = False,
     batch_size: int = DEFAULT_BATCH,
     overwrite: bool = False,
-) -> Iterator[Made]:
-    """Write `seed-0007.png` for every seed (and its inversion file, when asked), in batches.
-
-    A picture that the same model made from the same seed and truncation is kept; another file of that name is left
-    alone and named as a problem, unless `overwrite`.
+) -> Generator[engine.Event, None, None]:
+    """Write `seed-0007.png` for every seed (and its inversion file, when asked); one event for each seed.
 
     Raises:
         OutputError, BundleError, BackendError.
     """
-    todo = []
-    for seed in seeds:
-        path = out / f"seed-{seed:04d}.png"
-        note = {"model": model.bundle.fingerprint, "seed": seed, "truncation": float(truncation)}
-        inversion = path.with_suffix(".safetensors")
-        missing = save_inversions and not inversion.exists()
-        if os.path.lexists(path) and not overwrite:
-            if png_note(path) == note and not missing:
-                yield Made(path, False)
-                continue
-            if png_note(path) != note:
-                yield Made(path, False, f"{path} exists and is another picture, so it was left alone; try --overwrite")
-                continue
-        todo.append((seed, path, note))
-    for i in range(0, len(todo), batch_size):
-        batch = todo[i : i + batch_size]
-        latents = model.sample([seed for seed, _, _ in batch], truncation)
-        pictures = model.generate(latents, batch_size)
-        for k, (_, path, note) in enumerate(batch):
-            if save_inversions:
-                latents[k].save(path.with_suffix(".safetensors"), "float32")
-            save_png(path, pictures[k], note)
-            yield Made(path, True)
+    step = SampleStep(model, truncation, save_inversions)
+    tasks = [step.task(seed) for seed in seeds]
+    yield from engine.run(step, tasks, log, batch_size=batch_size, overwrite=overwrite)
 
 
-def render_file(
-    model: Model, path: Path, out: Path, batch_size: int = DEFAULT_BATCH, overwrite: bool = False
-) -> Iterator[Made]:
-    """Write the pictures of an inversion file: NAME.png, or NAME-0000.png ... where it holds several.
+def render_files(
+    model: Model, paths: Sequence[Path], log: ResultsLog, *, batch_size: int = DEFAULT_BATCH, overwrite: bool = False
+) -> Generator[engine.Event, None, None]:
+    """Write the pictures of inversion files: NAME.png, or NAME-0000.png ... where one holds several images.
 
     Raises:
-        InputError: not an inversion. MismatchError: of another generator. OutputError: not writable.
+        OutputError, BundleError, BackendError.
     """
-    inversion = Inversion.load(path)
-    pictures = to_uint8(model.generate_float(inversion, batch_size))
-    stem = path.name.removesuffix(".safetensors")
-    digest = {"model": model.bundle.fingerprint, "inversion": str(path.resolve()), "mtime_ns": path.stat().st_mtime_ns}
-    for i, pixels in enumerate(pictures):
-        target = out / (f"{stem}.png" if len(pictures) == 1 else f"{stem}-{i:04d}.png")
-        note = {**digest, "index": i}
-        if os.path.lexists(target) and not overwrite:
-            same = png_note(target) == note
-            problem = None if same else f"{target} exists and is another picture, so it was left alone; try --overwrite"
-            yield Made(target, False, problem)
-            continue
-        save_png(target, pixels, note)
-        yield Made(target, True)
+    step = RenderStep(model, batch_size)
+    names = distinct_names([(path, path.name) for path in paths])
+    tasks = [step.task(path, name) for path, name in zip(paths, names, strict=True)]
+    yield from engine.run(step, tasks, log, batch_size=1, overwrite=overwrite)
+
+
+class SampleStep:
+    """Draws seeds; see `engine.Step`."""
+
+    def __init__(self, model: Model, truncation: float, save_inversions: bool) -> None:
+        self.model, self.truncation, self.save_inversions = model, truncation, save_inversions
+
+    def task(self, seed: int) -> engine.Task:
+        """The task of one seed."""
+        name = f"seed-{seed:04d}"
+        outputs = {"image": f"{name}.png"}
+        if self.save_inversions:
+            outputs["inversion"] = f"{name}.safetensors"
+        conditions = {
+            "model": self.model.bundle.fingerprint,
+            "precision": self.model.precision,
+            "seed": seed,
+            "truncation": float(self.truncation),
+        }
+        return engine.Task(VERB, name, f"seed {seed}", conditions, conditions, outputs, seed)
+
+    def read(self, task: engine.Task) -> int:
+        """The seed."""
+        return int(task.payload)
+
+    def process(self, batch: Sequence[tuple[engine.Task, int]]) -> list[engine.Product]:
+        """Draw a batch."""
+        latents = self.model.sample([seed for _, seed in batch], self.truncation)
+        pictures = self.model.generate(latents, len(batch))
+        products = []
+        for i, (task, seed) in enumerate(batch):
+            encode: dict[str, engine.Encode] = {
+                "image": partial(image_bytes, pictures[i], "png"),
+                "inversion": partial(inversion_bytes, latents[i], "float32"),
+            }
+            files = {kind: (name, encode[kind]) for kind, name in task.outputs.items()}
+            products.append(engine.Product(files, {"seed": seed, "truncation": float(self.truncation)}))
+        return products
+
+
+class RenderStep:
+    """Draws inversion files; see `engine.Step`."""
+
+    def __init__(self, model: Model, batch_size: int) -> None:
+        self.model, self.batch_size = model, batch_size
+
+    def task(self, path: Path, name: str) -> engine.Task:
+        """The task of one file; how many pictures it gives is known when it is read."""
+        conditions = {
+            "model": self.model.bundle.fingerprint,
+            "precision": self.model.precision,
+            "of": Source(path, name).identity(),
+        }
+        stem = name.removesuffix(".safetensors")
+        return engine.Task(VERB, stem, str(path), conditions, conditions, {}, path)
+
+    def read(self, task: engine.Task) -> Inversion:
+        """The inversion."""
+        inversion = Inversion.load(task.payload)
+        require_same_generator(self.model.generator_hash, inversion.generator_hash, task.path)
+        return inversion
+
+    def process(self, batch: Sequence[tuple[engine.Task, Inversion]]) -> list[engine.Product | MismatchError]:
+        """Draw each file."""
+        return [self._product(task, inversion) for task, inversion in batch]
+
+    def _product(self, task: engine.Task, inversion: Inversion) -> engine.Product | MismatchError:
+        try:
+            pictures = self.model.generate(inversion, self.batch_size)
+        except MismatchError as error:
+            return error
+        files: dict[str, tuple[str, engine.Encode]] = {}
+        for i, picture in enumerate(pictures):
+            kind, name = ("image", task.name) if len(pictures) == 1 else (f"image {i}", f"{task.name}-{i:04d}")
+            files[kind] = (f"{name}.png", partial(image_bytes, picture, "png"))
+        return engine.Product(files, {"inputs": [task.path]})

@@ -20,10 +20,11 @@ from padinv.runtime.batch.find_inputs import Found
 from padinv.runtime.batch.origin import Origin, image_bytes
 from padinv.runtime.batch.photo import PHOTO, photo_bytes
 from padinv.runtime.batch.results_log import ResultsLog
-from padinv.runtime.errors import UsageError
+from padinv.runtime.errors import InputError, OutputError, UsageError
 from padinv.runtime.images import FITS, Prepared, average_pool, metrics, read_prepared, to_float, to_uint8
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import DEFAULT_BATCH, Model
+from padinv.runtime.safetensors_file import all_finite
 
 VERB = "invert"
 FORMATS: dict[str, dict[str, Any]] = {
@@ -134,7 +135,7 @@ class InvertStep:
         prepared, placement = self.aligner.prepare_file(task.payload.path, size)
         return _Read(prepared, placement.note)
 
-    def process(self, batch: Sequence[tuple[Task, _Read]]) -> list[Product]:
+    def process(self, batch: Sequence[tuple[Task, _Read]]) -> list[Product | InputError]:
         """Encode and generate a batch."""
         model = self.model
         started = time.perf_counter()
@@ -145,8 +146,11 @@ class InvertStep:
         seconds = (time.perf_counter() - started) / len(batch)
         measured = _metrics(x, average_pool(y, model.spec.image_size))
         pictures = to_uint8(y)
+        finite = [all(all_finite(array[i]) for array in (*inversion.arrays().values(), y)) for i in range(len(batch))]
         return [
-            self._product(task, read, pictures[i], inversion[i], {
+            InputError(f"the model gives values that are not finite for {task.path}, so it was skipped")
+            if not finite[i]
+            else self._product(task, read, pictures[i], inversion[i], {
                 **{name: values[i] for name, values in measured.items()},
                 "seconds": round(seconds, 6),
             })
@@ -179,8 +183,16 @@ class InvertStep:
 
 
 def inversion_bytes(inversion: Inversion, dtype: str, origin: Origin) -> bytes:
-    """An inversion file that carries its origin."""
-    return inversion.to_bytes(dtype, {"origin": origin.text()})
+    """An inversion file that carries its origin.
+
+    Raises:
+        InputError: values that are not finite in `dtype`; this one image is lost, and not the run.
+    """
+    try:
+        return inversion.to_bytes(dtype, {"origin": origin.text()})
+    except OutputError as error:
+        name = inversion.items[0].get("source", "one image") if inversion.items else "one image"
+        raise InputError(f"no inversion file was written for {name}: {error}") from error
 
 
 def _identity(path: Path) -> dict[str, Any]:

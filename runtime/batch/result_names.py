@@ -39,16 +39,23 @@ def distinct_names(files: Sequence[tuple[Path, str]]) -> list[str]:
     return result
 
 
-def _short(part: str) -> str:
+def _short(part: str, most: int = MAX_NAME_BYTES) -> str:
     """A path component that leaves room for result suffixes; a long one is cut and marked with a digest of itself."""
     data = os.fsencode(part)
-    if len(data) <= MAX_NAME_BYTES:
+    if len(data) <= most:
         return part
     suffix = Path(part).suffix[:16]
-    return _mark(data[: MAX_NAME_BYTES - 32].decode("utf-8", errors="ignore") + suffix, part)
+    return _mark(data[: most - 32].decode("utf-8", errors="ignore") + suffix, part)
 
 
 def _mark(name: str, of: str) -> str:
     digest = hashlib.sha256(os.fsencode(of)).hexdigest()[:8]
     stem, dot, suffix = name.rpartition(".")
     return f"{stem}~{digest}.{suffix}" if dot and "/" not in suffix else f"{name}~{digest}"
+
+
+def joined_name(first: str, folder: PurePosixPath, second: str) -> str:
+    """The name of a result of two images, FIRST--SECOND, beside `folder`; each half is cut if both are long."""
+    most = MAX_NAME_BYTES // 2 - 1
+    halves = [_short(part, most) if len(os.fsencode(first + second)) > 2 * most else part for part in (first, second)]
+    return folder.with_name("--".join(halves)).as_posix()

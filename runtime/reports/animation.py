@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from padinv.runtime.files import atomic_path
+from padinv.runtime.files import write_bytes
 
 
 def strip(frames: np.ndarray) -> np.ndarray:
@@ -32,9 +33,14 @@ def save_animation(path: Path | str, frames: np.ndarray, milliseconds: int = 120
     Raises:
         OutputError: not writable.
     """
+    write_bytes(path, animation_bytes(frames, milliseconds))
+
+
+def animation_bytes(frames: np.ndarray, milliseconds: int = 120, exif: bytes = b"") -> bytes:
+    """What `save_animation` writes, with EXIF data if given."""
     order = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
     images = [Image.fromarray(np.ascontiguousarray(frames[i])) for i in order]
-    with atomic_path(path) as temporary:
-        images[0].save(
-            temporary, "WEBP", save_all=True, append_images=images[1:], duration=milliseconds, loop=0, quality=90
-        )
+    out = BytesIO()
+    settings = {"duration": milliseconds, "loop": 0, "quality": 90, "exif": exif}
+    images[0].save(out, "WEBP", save_all=True, append_images=images[1:], **settings)
+    return out.getvalue()

@@ -245,7 +245,7 @@ def test_interpolate(edit, pictures, tmp_path, tiny_bundle):
     with Image.open(out / f"{name}.webp") as image:
         assert image.n_frames == 8
     assert "1 already there" in edit(*call, "--frames").out
-    assert "is another result" in edit(*call, "--fixed", "second").err
+    assert "is not a result that this command made" in edit(*call, "--fixed", "second").err
 
 
 def test_interpolate_from_the_average_image(edit, pictures, tmp_path, tiny_bundle):

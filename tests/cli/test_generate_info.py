@@ -50,8 +50,8 @@ def test_a_second_run_keeps_and_never_overwrites(generate, tmp_path):
     result = generate("--seeds", "0-3", "--out", out, "--json")
     assert result.code == 3
     counts = json.loads(result.out)
-    assert (counts["written"], counts["kept"], len(counts["problems"])) == (1, 2, 1)
-    assert "seed-0002.png exists and is another picture, so it was left alone" in result.err
+    assert (counts["written"], counts["kept"], len(counts["skipped"])) == (1, 2, 1)
+    assert "seed-0002.png exists and is not a result that this command made" in result.err
     assert (out / "seed-0002.png").read_text() == "mine"
     before = read(out / "seed-0000.png")
     assert generate("--seeds", "0", "--truncation", "0.1", "--out", out).code == 1
