@@ -156,26 +156,31 @@ def sum_up(
     as_json: bool,
     made: Mapping[str, str] | None = None,
     lines: Sequence[str] = (),
+    count: Callable[[Mapping[str, Any]], int] = lambda record: 1,
+    results: Sequence[Mapping[str, Any]] | None = None,
     **more: Any,
 ) -> int:
     """Print what came out; the exit code.
 
     Args:
         verb: 'inverted'. made: 'sheet' and 'report' -> path. lines: of the summary, after its first.
+        count: how many results a record stands for. results: in place of one JSON object for each record.
         more: further keys of the JSON object.
     """
     code = outcome.exit_code
     made = made or {}
+    written = sum(count(event.record) for event in outcome.done)
+    kept = sum(count(event.record) for event in outcome.kept)
     if as_json:
         summary = {
             "schema": SCHEMA,
             "status": code.name.lower(),
-            "written": len(outcome.done),
-            "kept": len(outcome.kept),
+            "written": written,
+            "kept": kept,
             "skipped": [{"path": one.path, "reason": one.reason} for one in outcome.skipped],
             "seconds": round(seconds, 3),
             "out": str(out),
-            "results": [_result(out, record) for record in outcome.records],
+            "results": [_result(out, record) for record in outcome.records] if results is None else list(results),
             "sheet": made.get("sheet"),
             "report": made.get("report"),
             **more,
@@ -185,8 +190,9 @@ def sum_up(
     if code == ExitCode.FAILED:
         say("error: every input was skipped, so nothing was written")
         return code
-    parts = [f"{len(outcome.done)} {verb}" + (f" in {seconds:.1f} s" if outcome.done else "")]
-    parts += [f"{len(outcome.kept)} already there"] if outcome.kept else []
+    verb = verb.replace("faces", "face", 1) if written == 1 else verb
+    parts = [f"{written} {verb}" + (f" in {seconds:.1f} s" if written else "")]
+    parts += [f"{kept} already there"] if kept else []
     parts += [f"{len(outcome.skipped)} skipped"] if outcome.skipped else []
     typer.echo("; ".join(parts))
     for line in lines:

@@ -1,14 +1,13 @@
-"""Aligning files: one crop a face, and a table that says where each was cut out."""
+"""The step of `padinv align`: a picture in; one crop per face out, and a table that says where each was cut out."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,20 @@ import numpy as np
 from PIL import Image
 
 from padinv.runtime.alignment.aligner import Aligner, cut
+from padinv.runtime.batch import engine
 from padinv.runtime.batch.find_inputs import Found
+from padinv.runtime.batch.origin import image_bytes
+from padinv.runtime.batch.results_log import ResultsLog
 from padinv.runtime.batch.sources import Source
 from padinv.runtime.errors import InputError, OutputError
-from padinv.runtime.files import digest, open_regular, write_text
+from padinv.runtime.files import open_regular, write_text
 from padinv.runtime.images import prepare, read_image
-from padinv.runtime.images.png_metadata import png_note, save_png
 
+VERB = "align"
 TABLE = "transforms.csv"
 COLUMNS = ("file", "source", "face", "a", "b", "c", "d", "e", "f")
+BATCH = 4  # pictures that are written while the next ones are read
 _THUMBNAIL = 256
-_SHOWN = 200  # pictures whose pixels are kept
 
 
 @dataclass
@@ -34,33 +36,34 @@ class Crop:
     """One aligned face.
 
     Attributes:
-        name: relative name with /. face: 1 is the largest.
+        face: 1 is the largest.
         transform: [[a, b, c], [d, e, f]], source pixels (x, y, 1) -> fractions of the crop.
-        written: False where an earlier run had written it.
-        pixels: uint8 RGB [size, size, 3]; None where many others are shown already.
+        pixels: uint8 RGB [size, size, 3].
     """
 
-    name: str
-    path: Path
     face: int
     transform: list[list[float]]
-    written: bool
-    pixels: np.ndarray | None = None
+    pixels: np.ndarray
 
 
 @dataclass
 class Aligned:
-    """What came of one picture."""
+    """The faces of one picture, and the picture at a small size."""
 
-    source: Path
     crops: list[Crop] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
     thumbnail: np.ndarray | None = None
+    problems: list[str] = field(default_factory=list)
 
 
 def align_files(
-    aligner: Aligner, files: Sequence[Found], out: Path, size: int, everyone: bool = True, overwrite: bool = False
-) -> Iterator[Aligned]:
+    aligner: Aligner,
+    files: Sequence[Found],
+    log: ResultsLog,
+    *,
+    size: int,
+    everyone: bool = True,
+    overwrite: bool = False,
+) -> Generator[engine.Event, None, None]:
     """Write NAME.png, NAME-2.png, ... for the faces of every picture, and `transforms.csv` at the end.
 
     Args:
@@ -69,52 +72,98 @@ def align_files(
     Raises:
         OutputError: not writable.
     """
-    rows: list[list[Any]] = []
-    table = out / TABLE
-    settings = {**aligner.conditions, "size": size, "everyone": everyone}
-    earlier: dict[str, list[list[Any]]] = {}
-    for row in [] if overwrite else _read_table(table):
-        earlier.setdefault(row[1], []).append(row)
+    table = log.out / TABLE
     if os.path.lexists(table) and not overwrite and not _is_ours(table):
         raise OutputError(f"{table} exists and is not padinv's, so nothing was done; choose another --out")
-    with ThreadPoolExecutor(min(2, len(files) or 1), thread_name_prefix="padinv-align") as pool:
-        waiting: deque[Future[Aligned]] = deque()
+    step = AlignStep(aligner, size, everyone)
+    tasks = [step.task(found) for found in files]
+    try:
+        yield from engine.run(step, tasks, log, batch_size=BATCH, overwrite=overwrite)
+    finally:  # also when interrupted
+        rows = [row for record in log.of_verb(VERB) for row in table_rows(record)]
+        if rows:
+            write_table(table, rows)
 
-        def finished() -> Aligned:
-            aligned = waiting.popleft().result()
-            rows.extend(
-                [
-                    crop.path.relative_to(out).as_posix(),
-                    str(aligned.source),
-                    crop.face,
-                    *crop.transform[0],
-                    *crop.transform[1],
-                ]
-                for crop in aligned.crops
-            )
-            return aligned
 
-        try:
-            for i, found in enumerate(files):
-                known = _known(found, earlier.get(str(found.path), []), out, settings)
-                if known is None:
-                    waiting.append(pool.submit(_align, aligner, found, out, settings, overwrite, i < _SHOWN))
-                else:
-                    waiting.append(pool.submit(_shown, known, i < _SHOWN))
-                if len(waiting) >= 8:
-                    yield finished()
-            while waiting:
-                yield finished()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-        finally:  # also when interrupted: a second run knows by it what is there
-            if rows:
-                write_table(table, rows)
+def table_rows(record: dict[str, Any]) -> list[list[Any]]:
+    """The lines of `transforms.csv` for one picture's record."""
+    return [
+        [crop["file"], record["source"], crop["face"], *crop["transform"][0], *crop["transform"][1]]
+        for crop in record["crops"]
+    ]
+
+
+def show_again(kept: engine.Kept, out: Path) -> Aligned | None:
+    """Crops of an earlier run with their pixels, for sheet and page; None where one cannot be read."""
+    try:
+        thumbnail = _thumbnail(read_image(kept.record["source"])[0])
+        crops = [
+            Crop(crop["face"], crop["transform"], np.asarray(read_image(out / crop["file"])[0], np.uint8))
+            for crop in kept.record["crops"]
+        ]
+    except InputError:
+        return None
+    return Aligned(crops, thumbnail)
+
+
+class AlignStep:
+    """Finds and cuts out faces, in the reading threads; see `engine.Step`. `Product.shown` is an `Aligned`."""
+
+    def __init__(self, aligner: Aligner, size: int, everyone: bool) -> None:
+        self.aligner, self.size, self.everyone = aligner, size, everyone
+
+    def task(self, found: Found) -> engine.Task:
+        """The task of one picture; how many faces it has is known when it is read."""
+        conditions = {
+            **self.aligner.conditions,
+            "size": self.size,
+            "everyone": self.everyone,
+            "of": Source(found.path, "").identity(),
+        }
+        return engine.Task(VERB, found.name, str(found.path), conditions, conditions, {}, found)
+
+    def read(self, task: engine.Task) -> Aligned:
+        """The faces of a picture."""
+        path = task.payload.path
+        image, full = read_image(path)
+        transforms = self.aligner.placements(image, full, str(path), wanted=None if self.everyone else 1)
+        if isinstance(transforms, str):
+            raise InputError(f"{transforms}, so it was skipped")
+        if not transforms:
+            raise InputError(f"no face was found in {path}, so it was skipped; give landmarks with --landmarks")
+        result = Aligned(thumbnail=_thumbnail(image))
+        for i, transform in enumerate(transforms if self.everyone else transforms[:1]):
+            try:
+                pixels = cut(image, transform, self.size, size=full, name=str(path)).pixels
+            except InputError as error:
+                result.problems.append(str(error))
+                continue
+            rounded: list[list[float]] = [[float(f"{value:.9g}") for value in row] for row in transform.tolist()]
+            result.crops.append(Crop(i + 1, rounded, pixels))
+        if not result.crops:
+            raise InputError(result.problems[0])
+        return result
+
+    def process(self, batch: Sequence[tuple[engine.Task, Aligned]]) -> list[engine.Product]:
+        """Nothing is left to compute."""
+        return [self._product(task, aligned) for task, aligned in batch]
+
+    def _product(self, task: engine.Task, aligned: Aligned) -> engine.Product:
+        files: dict[str, tuple[str, engine.Encode]] = {}
+        crops = []
+        for crop in aligned.crops:
+            name = f"{task.name}.png" if crop.face == 1 else f"{task.name}-{crop.face}.png"
+            files[f"face {crop.face}"] = (name, partial(image_bytes, crop.pixels, "png"))
+            crops.append({"file": name, "face": crop.face, "transform": crop.transform})
+        return engine.Product(files, {"source": task.path, "crops": crops}, aligned.problems, aligned)
+
+
+def _thumbnail(image: Image.Image) -> np.ndarray:
+    return prepare(image, min(_THUMBNAIL, max(image.size)), "pad").pixels
 
 
 def write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    """Write the transforms of crops; lines of earlier runs for other crops stay."""
+    """Write the transforms of crops, if anything in the table changes; lines for other crops stay."""
     mine = {str(row[0]) for row in rows}
     earlier = [row for row in _read_table(path) if row[0] not in mine]
     text = io.StringIO()
@@ -123,6 +172,8 @@ def write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     everything: list[list[Any]] = [*earlier, *(list(row) for row in rows)]
     everything.sort(key=lambda row: str(row[0]))
     writer.writerows(everything)
+    if path.is_file() and path.read_bytes() == text.getvalue().encode():
+        return
     write_text(path, text.getvalue())
 
 
@@ -141,77 +192,3 @@ def _is_ours(path: Path) -> bool:
             return file.readline(1000).strip() == ",".join(COLUMNS).encode()
     except OSError:
         return False
-
-
-def _note(source: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """What a crop says about itself: of which picture, as it was then, and how it was made."""
-    return {"align": digest({"of": Source(source, "").identity(), **settings})}
-
-
-def _known(found: Found, rows: list[list[Any]], out: Path, settings: dict[str, Any]) -> Aligned | None:
-    """The crops that an earlier run made of this picture in the same way, if all of them are still there."""
-    note = _note(found.path, settings)
-    crops = []
-    for name, _, face, *numbers in rows:
-        if png_note(out / name) != note:
-            return None
-        try:
-            values = [float(number) for number in numbers]
-            crops.append(
-                Crop(name.removesuffix(".png"), out / name, int(face), [values[:3], values[3:]], written=False)
-            )
-        except ValueError:
-            return None
-    return Aligned(found.path, crops) if crops else None
-
-
-def _shown(aligned: Aligned, show: bool) -> Aligned:
-    """Earlier crops with their pixels, for sheet and page."""
-    if show:
-        try:
-            aligned.thumbnail = _thumbnail(read_image(aligned.source)[0])
-            for crop in aligned.crops:
-                crop.pixels = np.asarray(read_image(crop.path)[0], np.uint8)
-        except InputError:
-            aligned.thumbnail = None
-    return aligned
-
-
-def _thumbnail(image: Image.Image) -> np.ndarray:
-    return prepare(image, min(_THUMBNAIL, max(image.size)), "pad").pixels
-
-
-def _align(aligner: Aligner, found: Found, out: Path, settings: dict[str, Any], overwrite: bool, show: bool) -> Aligned:
-    result = Aligned(found.path)
-    everyone = settings["everyone"]
-    try:
-        image, full = read_image(found.path)
-        transforms = aligner.placements(image, full, str(found.path), wanted=None if everyone else 1)
-        if isinstance(transforms, str):
-            raise InputError(f"{transforms}, so it was skipped")
-        if not transforms:
-            raise InputError(f"no face was found in {found.path}, so it was skipped; give landmarks with --landmarks")
-    except InputError as error:
-        result.problems.append(str(error))
-        return result
-    result.thumbnail = _thumbnail(image) if show else None
-    note = _note(found.path, settings)
-    for i, transform in enumerate(transforms if everyone else transforms[:1]):
-        name = found.name if i == 0 else f"{found.name}-{i + 1}"
-        path = out / f"{name}.png"
-        try:
-            prepared = cut(image, transform, settings["size"], size=full, name=str(found.path))
-        except InputError as error:
-            result.problems.append(str(error))
-            continue
-        rounded: list[list[float]] = [[float(f"{value:.9g}") for value in row] for row in transform.tolist()]
-        crop = Crop(name, path, i + 1, rounded, True, prepared.pixels if show else None)
-        if os.path.lexists(path) and not overwrite:
-            if png_note(path) != note:
-                result.problems.append(f"{path} exists and is another picture, so it was left alone; try --overwrite")
-                continue
-            crop.written = False
-        else:
-            save_png(path, prepared.pixels, note)
-        result.crops.append(crop)
-    return result
