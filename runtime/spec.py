@@ -32,7 +32,7 @@ class ModelSpec:
         demod_eps_scaled: True where the 1e-8 of the demodulation sits on weights scaled by 1/sqrt(fan_in)
             (rosinality), False where it sits on raw weights (NVIDIA, GenForce).
         max_pad_res: largest resolution whose padding is replaced; None takes min(32, R/2) (paper section 3.2).
-        template: name of the alignment template of the training pictures ('faces' for the five-landmark template of
+        template: how the training pictures were aligned (`Template.code`: 'faces' for the five-landmark template of
             FairFace-aligned models); None: pictures are taken as they are.
         mapping_width: width of the mapping network's hidden layers; None: w_dim, as nearly everywhere.
     """

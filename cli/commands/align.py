@@ -25,7 +25,12 @@ def command(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the crops.")] = DEFAULT_OUT,
     size: Annotated[int, typer.Option("--size", min=8, max=4096, help="Side of the crops in pixels.")] = DEFAULT_SIZE,
-    template: Annotated[str, typer.Option("--template", help="Where the landmarks go.")] = "faces",
+    template: Annotated[
+        str,
+        typer.Option(
+            "--template", metavar="NAME|FILE.toml", help="Where the landmarks go: faces, ffhq, or five points."
+        ),
+    ] = "faces",
     landmarks: edit.LandmarksOption = None,
     largest: Annotated[bool, typer.Option("--largest", help="Only the largest face of each picture.")] = False,
     sheet: edit.SheetOption = True,
@@ -44,6 +49,7 @@ def command(
     from padinv.cli import output
     from padinv.runtime.alignment.aligner import Aligner
     from padinv.runtime.alignment.landmarks_csv import read_landmarks
+    from padinv.runtime.alignment.templates import read_template
     from padinv.runtime.batch.align_files import TABLE, align_files
     from padinv.runtime.batch.find_inputs import gather
     from padinv.runtime.batch.results_log import ResultsLog
@@ -57,7 +63,7 @@ def command(
         reasons = "; ".join(sentence for _, sentence in problems)
         raise InputError(f"{reasons or f'no pictures found in {paths[0]}'}; nothing was done")
     given = None if landmarks is None else read_landmarks(landmarks)
-    aligner = Aligner(template, "always", given, threads=threads)
+    aligner = Aligner(read_template(template).code, "always", given, threads=threads)
     started = time.perf_counter()
     outcome = common.new_outcome(problems)
     with ResultsLog(out) as log:

@@ -41,7 +41,9 @@ def command(
         Literal["never", "auto", "always"],
         typer.Option(help="Move faces onto a template. auto keeps aligned ones; always skips pictures without a face."),
     ] = "never",
-    template: Annotated[str, typer.Option(help="Template of --align.")] = "faces",
+    template: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="Template of --align: faces, ffhq, or five points.")
+    ] = "faces",
     split: Annotated[
         int | None,
         typer.Option(
@@ -73,10 +75,11 @@ def command(
     from padinv.cli.progress import progress_bar
     from padinv.datasets import DatasetSettings, prepare_dataset
     from padinv.picture_sources import open_pictures
+    from padinv.runtime.alignment.templates import read_template
 
     pictures = open_pictures(source)
     target = out or Path(f"{Path(pictures.title).stem}-{size}.zip")
-    chosen = template if align != "never" else None
+    chosen = read_template(template).code if align != "never" else None
     settings = DatasetSettings(size, resize, align, chosen, split, keep_duplicates, shard, limit)
     started = time.perf_counter()
     count = min(limit or len(pictures), len(pictures))

@@ -66,6 +66,15 @@ def command(
             help="With --encoder: how often ReStyle's encoder looks at its reconstruction; 5 if left out.",
         ),
     ] = None,
+    template: Annotated[
+        str,
+        typer.Option(
+            "--template",
+            metavar="NAME|FILE.toml|none|auto",
+            help="How the training pictures were aligned: ffhq, faces, five points in a file, or none; auto takes ffhq "
+            "where the file's name says so.",
+        ),
+    ] = "auto",
     samples: Annotated[
         bool, typer.Option("--samples/--no-samples", help="Draw a grid of pictures beside the file.")
     ] = True,
@@ -84,10 +93,11 @@ def command(
         raise UsageError(f"--out {out} is the file to import itself; nothing was written")
     require_files(file)  # before torch is asked for
     require_files(generator, folders=True)
+    chosen = _template(template)
     kind = "encoder" if encoder else "generator"
     grid = out.with_suffix(".png")
     if os.path.lexists(out) and not overwrite:
-        record = _finished(file, out, kind)
+        record = _finished(file, out, kind, chosen)
         _print(record, as_json, [f"{out} is this import already; nothing was done"])
         return
 
@@ -95,14 +105,16 @@ def command(
 
     written = [f"wrote {out}"]
     if encoder:
-        inverter = import_encoder(file, out, generator, EncoderOptions(padded_layers, encoder_type, refinements))
+        inverter = import_encoder(
+            file, out, generator, EncoderOptions(padded_layers, encoder_type, refinements), template=chosen
+        )
         record = inverter.record
         if samples:
             from padinv.checkpoints.preview_grid import draw_encoder, encoder_grid_shape
 
             written.append(_draw(draw_encoder(inverter), encoder_grid_shape(), grid, record["sha256"], overwrite))
     else:
-        foreign = import_generator(file, out)
+        foreign = import_generator(file, out, chosen)
         record = foreign.record
         if samples:
             from padinv.checkpoints.preview_grid import draw_generator, grid_shape
@@ -112,7 +124,14 @@ def command(
     _print(record, as_json, written)
 
 
-def _finished(file: Path, out: Path, kind: str) -> dict[str, Any]:
+def _template(text: str) -> str | None:
+    """--template -> what a `ModelSpec` records, or 'auto'."""
+    from padinv.runtime.alignment.templates import read_template
+
+    return {"auto": "auto", "none": None}[text] if text in ("auto", "none") else read_template(text).code
+
+
+def _finished(file: Path, out: Path, kind: str, template: str | None) -> dict[str, Any]:
     """The record of `out`, when it is this very import.
 
     Raises:
@@ -132,6 +151,7 @@ def _finished(file: Path, out: Path, kind: str) -> dict[str, Any]:
         and header.get("kind") == kind
         and file.is_file()
         and record.get("sha256") == sha256_file(file)
+        and template in ("auto", (header.get("spec") or {}).get("template"))
     ):
         return record
     raise OutputError(f"{out} exists and is something else, so it was left alone; choose another --out, or --overwrite")

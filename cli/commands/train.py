@@ -48,6 +48,13 @@ def command(
         typer.Option(help="Weight file of the LPIPS backbone (torchvision's); the torch hub cache if omitted."),
     ] = None,
     face_weights: Annotated[Path | None, typer.Option(help="model_ir_se50.pth, for the identity term.")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.toml",
+            help="How the images are aligned, where the generator's file does not say: faces, ffhq, or five points.",
+        ),
+    ] = None,
     init: Annotated[Path | None, typer.Option(help="Encoder file or run folder to start the weights from.")] = None,
     log_images: Annotated[int, typer.Option(min=1, help="Images between two log records.")] = 800,
     eval_images: Annotated[int, typer.Option(min=1, help="Images between two evaluations and sample grids.")] = 20_000,
@@ -87,6 +94,7 @@ def command(
     """
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.training_progress import ending_text, exit_code, reporter
+    from padinv.runtime.alignment.templates import read_template
     from padinv.training.encoder.config import resolve
     from padinv.training.encoder.run import RunOptions, Training
     from padinv.training.launch import adopt_launcher_settings, process_count, set_threads
@@ -115,6 +123,7 @@ def command(
         lpips_weights=lpips_weights,
         face_weights=face_weights,
         init=init,
+        template=None if template is None else read_template(template).code,
         log_images=log_images,
         eval_images=eval_images,
         val_count=val_count,

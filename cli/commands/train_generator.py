@@ -52,7 +52,10 @@ def command(
     z_dim: Annotated[int | None, typer.Option(min=1, help="Width of z; that of a latent code if left out.")] = None,
     mapping_layers: Annotated[int, typer.Option(min=1, help="Depth of the mapping network.")] = 4,
     template: Annotated[
-        str | None, typer.Option(help="Alignment template of the photographs; 'faces' for five-landmark faces.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.toml", help="How the photographs are aligned: faces, ffhq, or five points in a file."
+        ),
     ] = None,
     images: Annotated[
         int, typer.Option(min=1, help="Length of the training in images; may be raised later.")
@@ -109,6 +112,7 @@ def command(
     require_utf8(out, "--out")
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.training_progress import ending_text, exit_code, reporter
+    from padinv.runtime.alignment.templates import read_template
     from padinv.runtime.spec import ModelSpec
     from padinv.training.generator.config import GanConfig
     from padinv.training.generator.run import GeneratorRunOptions, GeneratorTraining
@@ -119,7 +123,7 @@ def command(
         z_dim=w_dim if z_dim is None else z_dim,
         w_dim=w_dim,
         mapping_layers=mapping_layers,
-        template=template,
+        template=None if template is None else read_template(template).code,
     )
     config = GanConfig(
         spec,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,16 +66,38 @@ def read_generator(path: Path | str) -> ForeignGenerator:
         return checkpoint.read_generator()
 
 
-def import_generator(path: Path | str, out: Path | str) -> ForeignGenerator:
+def import_generator(path: Path | str, out: Path | str, template: str | None = "auto") -> ForeignGenerator:
     """Read a generator out of another project's checkpoint and write it as padinv's own file.
+
+    Args:
+        template: how its training pictures were aligned (`Template.code`); None: not at all; 'auto': see
+            `guessed_template`.
 
     Raises:
         InputError: as `read_generator`. OutputError: `out` cannot be written.
     """
     refuse_own(path)
     foreign = read_generator(path)
+    foreign.spec = _with_template(foreign.spec, template, path, foreign.record)
     save_generator_state(out, foreign.spec, foreign.state, foreign.discriminator, foreign.record)
     return foreign
+
+
+def guessed_template(path: Path | str) -> str | None:
+    """The alignment template that a file name speaks for: 'ffhq' where it names that data set, as NVIDIA's files do."""
+    return "ffhq" if re.search(r"(?<![a-z])ffhq", Path(path).name.lower()) else None
+
+
+def _with_template(spec: ModelSpec, template: str | None, path: Path | str, record: dict[str, Any]) -> ModelSpec:
+    """The spec with its template; a guess leaves a note in the record."""
+    if template == "auto":
+        template = spec.template or guessed_template(path)
+        if template != spec.template:
+            note = (
+                f"the file's name speaks for the alignment template {template}, which was recorded; --template sets it"
+            )
+            record["notes"] = [*(record.get("notes") or []), note]
+    return replace(spec, template=template)
 
 
 def refuse_own(path: Path | str) -> None:
@@ -202,15 +225,24 @@ def _use_average_of_each_layer(
 
 
 def import_encoder(
-    path: Path | str, out: Path | str, generator: Path | str | None = None, options: EncoderOptions | None = None
+    path: Path | str,
+    out: Path | str,
+    generator: Path | str | None = None,
+    options: EncoderOptions | None = None,
+    *,
+    template: str | None = "auto",
 ) -> ForeignEncoder:
     """Read an encoder out of another project's checkpoint and write it as padinv's own file.
+
+    Args:
+        template: see `import_generator`.
 
     Raises:
         InputError: as `read_encoder`. OutputError: `out` cannot be written.
     """
     refuse_own(path)
     foreign = read_encoder(path, generator, options)
+    foreign.spec = _with_template(foreign.spec, template, path, foreign.record)
     save_encoder_state(out, foreign.spec, foreign.config, foreign.state, state_hash(foreign.generator), foreign.record)
     return foreign
 

@@ -18,8 +18,8 @@ class FaceCrop(nn.Module):
     """Aligned pictures [N, 3, S, S] in [-1, 1] -> ArcFace crops [N, 3, 112, 112] in [-1, 1].
 
     Args:
-        template: name of the pictures' landmark template, warped onto ArcFace's; None: pictures aligned as FFHQ, of
-            which a fixed part is cut out, as the reference implementation does.
+        template: the pictures' landmark template (`Template.code`), warped onto ArcFace's; 'ffhq' or None: pictures
+            aligned as FFHQ, of which a fixed part is cut out, as the reference implementation does.
 
     Raises:
         UsageError: an unknown template.
@@ -29,13 +29,13 @@ class FaceCrop(nn.Module):
 
     def __init__(self, template: str | None) -> None:
         super().__init__()
-        self.template = template
+        self.template = None if template is None or template_named(template).method == "ffhq" else template
         theta = torch.zeros(1, 2, 3)
         self.scale = 1.0
-        if template is not None:
+        if self.template is not None:
             # In the coordinates of affine_grid both pictures span [-1, 1]; it wants the way from crop to picture.
             crop = np.asarray(ARCFACE) * (2 / ARCFACE_SIDE) - 1
-            picture = template_named(template).points * 2 - 1
+            picture = template_named(self.template).points * 2 - 1
             matrix = similarity(crop, picture)
             theta = torch.from_numpy(matrix).float().unsqueeze(0)
             self.scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))  # the part of the picture that a crop spans

@@ -12,7 +12,7 @@ import numpy as np
 
 from padinv.runtime.alignment.crop import crop_square
 from padinv.runtime.alignment.similarity import inverted, map_points, source_side, square_transform
-from padinv.runtime.alignment.templates import template_named
+from padinv.runtime.alignment.templates import TEMPLATES, template_named
 from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.files import digest
 from padinv.runtime.images import Prepared, prepare, read_image, square_box, to_rgb
@@ -30,6 +30,8 @@ MODES: tuple[str, ...] = get_args(Align)
 ALIGNED = 0.15
 # The shorter side at which a large JPEG is decoded to find faces; the detector itself reduces images to 640 px.
 ENOUGH_TO_FIND = 640
+# How many images of a model without a template are searched for a face; one is enough to say that it should have one.
+UNALIGNED_LOOKS = 8
 _SURELY_ALIGNED = 0.1  # within this, a second look changes nothing
 
 
@@ -90,6 +92,7 @@ class Aligner:
             self._given = digest({name: [face.tolist() for face in faces] for name, faces in landmarks.items()})
         self._face = face
         self._detector = detector
+        self._looks, self._warned = UNALIGNED_LOOKS, False
         self._threads = threads
         self._lock = threading.Lock()
 
@@ -118,7 +121,7 @@ class Aligner:
         """
         full = size or image.size
         if not self.active:
-            return Placement()
+            return Placement(note=self._unaligned_face(image, name))
         if self._lies_aligned(image):
             return Placement(faces=1)
         placements = self.placements(image, full, name, wanted=self._face)
@@ -139,6 +142,29 @@ class Aligner:
         if len(placements) > 1:
             note = f"{name} shows {len(placements)} faces; face {self._face} was taken; --face chooses another one"
         return Placement(transform, len(placements), note)
+
+    def _unaligned_face(self, image: Image, name: str) -> str | None:
+        """A sentence, once, where a model without a template gets a photograph with a face that is not aligned."""
+        if self.mode != "auto" or self._template is not None:
+            return None
+        with self._lock:
+            if self._looks == 0:
+                return None
+            self._looks -= 1
+        for face in self._open().faces(to_rgb(image)):
+            errors = [
+                placement_error(one.transform(face.landmarks), image.size, self.fit) for one in TEMPLATES.values()
+            ]
+            with self._lock:
+                if min(errors) <= ALIGNED or self._warned:
+                    return None
+                self._warned, self._looks = True, 0
+            return (
+                f"{name} shows a face, and this model names no alignment template, so the image was used without "
+                "alignment; if the model was trained on aligned faces, name their template with --template when it is "
+                "imported or trained"
+            )
+        return None
 
     def _lies_aligned(self, image: Image) -> bool:
         """Whether a picture shows its face where an aligned one does: one look, where most pictures need several."""

@@ -202,3 +202,29 @@ def test_no_code_of_a_checkpoint_runs_in_a_fresh_process(tmp_path: Path) -> None
     result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert not Path("/tmp/padinv-must-not-exist").exists()
+
+
+def test_the_template_is_recorded_and_guessed_from_the_name_with_a_note(
+    run_cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    def imported(name: str, file: Path, *options: str) -> tuple[Any, Any]:
+        out = tmp_path / name
+        result = run_cli("import", file, "--out", out, "--no-samples", *options)
+        assert result.code == 0, result.err
+        return load_generator(out).spec.template, result.out
+
+    assert imported("plain.safetensors", checkpoint)[0] is None
+    named = checkpoint.rename(tmp_path / "stylegan2-ffhq-256.pt")
+    template, said = imported("guessed.safetensors", named)
+    assert template == "ffhq"
+    assert "the file's name speaks for the alignment template ffhq" in " ".join(said.split())
+    assert imported("none.safetensors", named, "--template", "none")[0] is None
+    template, said = imported("faces.safetensors", named, "--template", "faces")
+    assert template == "faces"
+    assert "speaks for" not in said
+    other = run_cli("import", named, "--out", tmp_path / "faces.safetensors", "--template", "ffhq", "--no-samples")
+    assert other.code == 1
+    assert "is something else" in other.err
+    wrong = run_cli("import", named, "--out", tmp_path / "x.safetensors", "--template", "fases")
+    assert wrong.code == 2
+    assert "the alignment templates are faces, ffhq and TOML files" in " ".join(wrong.err.split())

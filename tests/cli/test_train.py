@@ -18,6 +18,7 @@ import torch
 from lpips_reference import made_up_weights
 from tiny_training import write_generator, write_pictures
 
+from padinv.checkpoints import load_encoder, load_generator
 from padinv.runtime.errors import UsageError
 from padinv.training.encoder.config import PRESETS, TrainConfig, read_preset, resolve
 
@@ -149,6 +150,17 @@ def test_train_then_again(base: list[str], tmp_path: Path, run_cli: Callable) ->
     assert changed.code == 2
     assert "lr 0.0001 -> 0.01" in changed.err
     assert "Traceback" not in changed.err
+
+
+def test_the_template_goes_into_generator_and_encoder(base: list[str], tmp_path: Path, run_cli: Callable) -> None:
+    assert load_generator(tmp_path / "g.safetensors").spec.template is None
+    result = run_cli(*base, "--steps", "1", "--template", "ffhq")
+    assert result.code == 0, result.err
+    assert load_generator(tmp_path / "run" / "generator.safetensors").spec.template == "ffhq"
+    assert load_encoder(tmp_path / "run" / "encoder.safetensors").spec.template == "ffhq"
+    other = run_cli(*base, "--steps", "1", "--template", "faces")
+    assert other.code == 2
+    assert "template" in other.err
 
 
 def test_the_time_limit_exits_with_130(base: list[str], run_cli: Callable) -> None:

@@ -16,15 +16,24 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from padinv.runtime.alignment import face_detector
-from padinv.runtime.alignment.aligner import ALIGNED, Aligner, Placement, cut, item_transform, placement_error
+from padinv.runtime.alignment.aligner import (
+    ALIGNED,
+    UNALIGNED_LOOKS,
+    Aligner,
+    Placement,
+    cut,
+    item_transform,
+    placement_error,
+)
 from padinv.runtime.alignment.crop import crop_square, mirrored_indices
 from padinv.runtime.alignment.face_detector import Face, FaceDetector
 from padinv.runtime.alignment.landmarks_csv import COLUMNS, read_landmarks
 from padinv.runtime.alignment.paste_back import paste_back, read_photo
 from padinv.runtime.alignment.similarity import inverted, map_points, similarity, source_side, square_transform
-from padinv.runtime.alignment.templates import FACES, ffhq_transform, template_named
+from padinv.runtime.alignment.templates import FACES, ffhq_transform, read_template, template_named
 from padinv.runtime.errors import BundleError, InputError, UsageError
 from padinv.runtime.images.png_metadata import save_png
+from padinv.runtime.spec import ModelSpec
 
 TEMPLATE = template_named("faces").points
 
@@ -434,6 +443,77 @@ def test_an_average_face_lies_where_the_ffhq_template_says():
     np.testing.assert_allclose(template.points[:2], [[0.38, 0.47], [0.62, 0.47]], atol=0.01)
     with pytest.raises(UsageError, match="coincide"):
         ffhq_transform(np.ones((5, 2)))
+
+
+# Templates from a file.
+
+TOML = """name = "my-faces"
+right_eye = [0.3, 0.31]
+left_eye = [0.7, 0.31]
+nose = [0.5, 0.51]
+right_mouth = [0.32, 0.69]
+left_mouth = [0.68, 0.69]
+"""
+
+
+def test_a_template_file_is_recorded_in_full(tmp_path, detector):
+    (tmp_path / "t.toml").write_text(TOML)
+    template = read_template(str(tmp_path / "t.toml"))
+    assert template.code == "my-faces: 0.3,0.31 0.7,0.31 0.5,0.51 0.32,0.69 0.68,0.69"
+    assert template_named(template.code) == template  # what a model records is the whole template
+    assert [read_template(name).code for name in ("faces", "ffhq")] == ["faces", "ffhq"]
+    placement = Aligner(template.code, "always", detector=detector).place(astronaut())
+    assert placement.transform is not None
+    points = map_points(placement.transform, np.array(PORTRAITS["astronaut"]))
+    assert np.abs(points - template.points).max() < 0.1
+    spec = ModelSpec(resolution=64, channels=(8, 8, 8, 8, 8), template=template.code)
+    assert ModelSpec.from_dict(spec.to_dict()).template == template.code
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (TOML.replace("nose", "noze"), "must hold exactly name, right_eye, left_eye, nose, right_mouth, left_mouth"),
+        (TOML.replace("0.51", "nan"), "fractions of the side"),
+        (TOML.replace("0.51", "51"), "fractions of the side"),
+        (TOML.replace("0.51", '"x"'), "a landmark is two numbers"),
+        (TOML.replace("[0.5, 0.51]", "[0.5]"), "a landmark is two numbers"),
+        (TOML.replace("my-faces", "faces"), "its name must be letters"),
+        (TOML.replace("my-faces", "a: b"), "its name must be letters"),
+        (TOML.replace("[0.3, 0.31]", "[0.8, 0.31]"), "right eye and mouth corner lie at the picture's left"),
+        ("name = ", "is not valid TOML"),
+        ("\x00", "is not valid TOML"),
+    ],
+)
+def test_files_that_are_not_templates(tmp_path, text, sentence):
+    (tmp_path / "t.toml").write_text(text)
+    with pytest.raises(InputError, match=rf"t\.toml .*{sentence}"):
+        read_template(str(tmp_path / "t.toml"))
+
+
+def test_templates_that_do_not_exist(tmp_path):
+    with pytest.raises(InputError, match=r"the template .*none\.toml cannot be read: No such file"):
+        read_template(str(tmp_path / "none.toml"))
+    for code in ("fases", "my-faces: 1,2", "my-faces: a,b c,d e,f g,h i,j", "x: 0,0 0,0 0,0 0,0 0,0"):
+        with pytest.raises(UsageError, match="the alignment templates are faces, ffhq and TOML files"):
+            template_named(code)
+
+
+def test_a_model_without_a_template_warns_once_about_a_photograph(detector):
+    aligner = Aligner(None, "auto", detector=detector)
+    nothing = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8))
+    assert aligner.place(nothing).note is None
+    placement = Aligner("faces", "always", detector=detector).place(astronaut())
+    aligned = Image.fromarray(cut(astronaut(), placement.transform, 128).pixels)
+    assert aligner.place(aligned).note is None  # nobody knows what the model was trained on
+    note = aligner.place(astronaut(), name="a.jpg").note
+    assert "a.jpg shows a face, and this model names no alignment template" in str(note)
+    assert aligner.place(astronaut()).note is None
+    assert Aligner(None, "never", detector=detector).place(astronaut()).note is None
+    church = Aligner(None, "auto", detector=detector)
+    for _ in range(UNALIGNED_LOOKS):
+        assert church.place(nothing).note is None
+    assert church.place(astronaut()).note is None  # it no longer looks
 
 
 # Landmarks from a CSV.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class RunOptions:
         out: the run folder.
         lpips_weights, face_weights: weight files of the losses' networks.
         init: an encoder file or run folder whose encoder this one starts from.
+        template: how the pictures are aligned (`Template.code`), where the generator's file does not say it rightly.
         log_images, eval_images: training images between two log records, and between two evaluations with their grid.
         val_count: validation pictures of an evaluation.
         best: figure of the validation by which the best encoder is kept, 'mse' or 'lpips'.
@@ -73,6 +74,7 @@ class RunOptions:
     lpips_weights: Path | None = None
     face_weights: Path | None = None
     init: Path | None = None
+    template: str | None = None
     log_images: int = 800
     eval_images: int = 20_000
     val_count: int = 256
@@ -127,6 +129,8 @@ class Training:
         self.reporter: Reporter = (reporter if self.main else None) or Silent()
         self.generator: Generator = load_generator(options.generator)
         self.hash = generator_hash(self.generator)
+        if options.template is not None:  # the run's own copy of the generator, the encoder and the bundle record it
+            self.generator.spec = replace(self.generator.spec, template=options.template)
         spec = self.generator.spec
         objective = build_objective(config, options, spec.template)
         self.discriminator: Discriminator | None = None
@@ -156,6 +160,7 @@ class Training:
             "contents": self.source.contents(),
             "processes": self.accelerator.num_processes,
             "init": None if self.options.init is None else str(self.options.init),
+            **({} if self.options.template is None else {"template": self.options.template}),
         }
 
     @property
