@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,7 +29,9 @@ def _weights(given: list[str]) -> dict[str, Path]:
 
 
 def command(
-    data: Annotated[Path, typer.Option(help="Pictures to measure on: a folder or a ZIP archive.")],
+    data: Annotated[
+        str, typer.Option(help="Images to measure on: a folder, an archive, or anything that padinv train takes.")
+    ],
     subject: Annotated[
         Path | None,
         typer.Argument(
@@ -53,6 +55,13 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="Face-recognition network (MobileFaceNet, IR-SE-50): identity similarity."),
     ] = None,
+    protocol: Annotated[
+        Literal["paper", "reference"],
+        typer.Option(
+            help="paper: Lanczos, averaged outputs, clamped. reference: what the paper's reference implementation "
+            "computes: area means, outputs reduced by nearest neighbour, unclamped, a run's best encoder."
+        ),
+    ] = "paper",
     batch: opt.BatchOption = 16,
     backend: opt.BackendOption = opt.Backend.auto,
     precision: opt.PrecisionOption = opt.Precision.auto,
@@ -81,7 +90,7 @@ def command(
         raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out")
     source = open_pictures(data)
     paths = [subject] if vs is None else [subject, vs]
-    subjects = [open_subject(path, backend.value, threads, precision.value) for path in paths]
+    subjects = [open_subject(path, backend.value, threads, precision.value, protocol=protocol) for path in paths]
     sizes = [one.spec.image_size for one in subjects]
     if len(set(sizes)) > 1:
         raise MismatchError(
@@ -95,7 +104,7 @@ def command(
         for one in subjects:
             for note in one.notes:
                 bar.say(note)
-            results.append(measure(one, source, metrics, out, batch, limit, overwrite, bar.advance))
+            results.append(measure(one, source, metrics, out, batch, limit, overwrite, bar.advance, protocol=protocol))
     document = report(results[0], results[1] if vs else None, resamples, seed)
     if vs:
         document["file"] = str(write_comparison(results[0], results[1], document))
@@ -127,19 +136,20 @@ def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) 
         table.add_column("difference", justify="right")
         table.add_column("ratio", justify="right")
     for metric in metrics.found:
-        arrow = "↓" if metric.better == "lower" else "↑"
         cells = [interval(model["metrics"][metric.name]) for model in models]
         if comparison:
             entry = comparison.get(metric.name)
-            cells += [interval(entry["difference"], sign=True), interval(entry["ratio"])] if entry else ["–", "–"]
-        table.add_row(f"{metric.label} {arrow}", *cells)
+            cells += [interval(entry["difference"], sign=True), interval(entry["ratio"])] if entry else ["-", "-"]
+        table.add_row(f"{metric.label} ({metric.better} is better)", *cells)
     times = [f"{1000 * model['seconds_per_image']:.1f} ms" for model in models]
     table.add_row("time an image", *times, *([""] * (2 if comparison else 0)))
     console = Console(highlight=False)
     if not console.is_terminal:  # a pipe or file has no width to wrap at
         console.width = console.measure(table, options=console.options.update(width=1000)).maximum
     console.print(table)
-    lines = [f"mean [95 % bootstrap interval], {models[0]['pictures']} pictures"]
+    conditions = models[0]["conditions"]
+    count = models[0]["pictures"]
+    lines = [f"mean [95 % bootstrap interval], {count} pictures, {conditions['protocol']} protocol"]
     lines += [f"not measured: {name}: {reason}" for name, reason in metrics.missing.items()]
     for result in results:
         kept = f" ({result.resumed} of them measured before)" if result.resumed else ""
@@ -155,6 +165,6 @@ def interval(entry: dict[str, Any], sign: bool = False) -> str:
     plus = "+" if sign else ""
 
     def show(value: float | None) -> str:
-        return "–" if value is None else f"{value:{plus}#.4g}"
+        return "-" if value is None else f"{value:{plus}#.4g}"
 
     return f"{show(entry['value'])} [{show(entry['low'])}, {show(entry['high'])}]"

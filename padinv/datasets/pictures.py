@@ -12,15 +12,14 @@ import numpy as np
 from PIL import Image
 
 from padinv.picture_sources import PictureSource
+from padinv.picture_sources.resizing import square_pixels
 from padinv.runtime.batch.folder_walk import is_image_name
 from padinv.runtime.errors import InputError
-from padinv.runtime.images import prepare, square_box
 from padinv.runtime.images.reading import read_image_bytes
 
 if TYPE_CHECKING:
     from padinv.runtime.alignment.aligner import Aligner
 
-RESIZES = ("lanczos", "area")
 BINS = 32  # of the brightness histogram
 
 
@@ -90,7 +89,7 @@ class PictureMaker:
             prepared, placement = self.aligner.prepare(image, self.size, full, label)
             aligned, pixels = placement.transform is not None, prepared.pixels
         if not aligned:
-            pixels = self._resized(image)
+            pixels = square_pixels(image, self.size, full, self.resize)
         values = pixels.reshape(-1, 3).astype(np.float64) / 255
         grey = values @ (0.299, 0.587, 0.114)
         buffer = io.BytesIO()
@@ -105,12 +104,6 @@ class PictureMaker:
             (np.histogram(grey, BINS, (0, 1))[0] / len(grey)).tolist(),
             aligned,
         )
-
-    def _resized(self, image: Image.Image) -> np.ndarray:
-        if self.resize == "lanczos" or min(image.size) <= self.size:
-            return prepare(image, self.size).pixels
-        box = square_box(image.size, "crop")
-        return np.asarray(image.resize((self.size, self.size), Image.Resampling.BOX, box=box), np.uint8)
 
     def make_some(self, indices: list[int]) -> list[Made | str]:
         """Pictures of some indices, or a sentence on each that cannot be used."""

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from padinv.datasets.archives import MANIFEST, read_manifest, write_tar, write_zip
-from padinv.datasets.pictures import RESIZES, Made, PictureMaker, archive_name
+from padinv.datasets.pictures import Made, PictureMaker, archive_name
 from padinv.datasets.statistics import Statistics
 from padinv.picture_sources import PictureSource, open_pictures
+from padinv.picture_sources.resizing import RESIZES
 from padinv.runtime.errors import InputError, OutputError, UsageError
 from padinv.runtime.files import TEMPORARY_PREFIX, digest, write_json, write_text
 from padinv.runtime.locks import FolderInUseError, folder_lock

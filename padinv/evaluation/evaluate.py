@@ -12,6 +12,7 @@ from padinv import __version__
 from padinv.evaluation.metrics import Metric, Metrics
 from padinv.evaluation.models import Subject
 from padinv.evaluation.partial import Partial
+from padinv.evaluation.protocol import EvalProtocol, protocol_named
 from padinv.evaluation.results import FORMAT, SECONDS, Measured, identity_hash, read_back, safe_name, write
 from padinv.picture_sources import PictureSource
 from padinv.runtime.errors import InputError, MismatchError
@@ -19,7 +20,7 @@ from padinv.runtime.images import to_float
 
 
 def conditions_of(
-    subject: Subject, source: PictureSource, metrics: Metrics, limit: int | None, batch: int
+    subject: Subject, source: PictureSource, metrics: Metrics, limit: int | None, batch: int, protocol: str
 ) -> dict[str, Any]:
     """What the figures depend on, JSON-ready; equal conditions give equal figures (but for the time)."""
     return {
@@ -29,6 +30,7 @@ def conditions_of(
         "data": {"name": source.title, "pictures": source.fingerprint() + source.contents(), "limit": limit},
         "size": subject.spec.image_size,
         "batch": batch,
+        "protocol": protocol,
         "metrics": {metric.name: metric.weights for metric in metrics.found},
     }
 
@@ -42,6 +44,8 @@ def measure(
     limit: int | None = None,
     fresh: bool = False,
     advance: Callable[[int], None] = lambda count: None,
+    *,
+    protocol: str = "paper",
 ) -> Measured:
     """Reconstruct every picture and score it.
 
@@ -52,12 +56,14 @@ def measure(
         limit: measure the first pictures only, by name.
         fresh: measure again what was measured before.
         advance: called with the number of pictures done since the last call.
+        protocol: see `padinv.evaluation.protocol`; the subject must have been opened with the same one.
 
     Raises:
         InputError: not one picture can be read. OutputError: `out` cannot be written.
         MismatchError: the model gives numbers that are not finite.
     """
-    conditions = conditions_of(subject, source, metrics, limit, batch)
+    rules = protocol_named(protocol)
+    conditions = conditions_of(subject, source, metrics, limit, batch, protocol)
     key = identity_hash(conditions)
     parts = (subject.name, "on", PurePosixPath(source.title).stem, subject.backend)
     stem = f"eval-{'-'.join(map(safe_name, parts))}-{key}"
@@ -74,11 +80,11 @@ def measure(
         advance(len(indices) - len(todo))
         skipped: list[str] = []
         warm = False
-        for names, x in _batches(source, todo, subject.spec.image_size, batch, skipped, advance):
+        for names, x in _batches(source, todo, subject.spec.image_size, batch, skipped, advance, rules.resize):
             if not warm:  # first runs allocate and choose kernels; they are not what a picture takes
                 subject.reconstruct(x)
                 warm = True
-            partial.add(_score(subject, metrics.found, names, x))
+            partial.add(_score(subject, metrics.found, names, x, rules))
             advance(len(names))
         kept = [source.name(k) for k in indices if source.name(k) in partial.records]
         if not kept:
@@ -93,14 +99,20 @@ def measure(
 
 
 def _batches(
-    source: PictureSource, todo: list[int], size: int, batch: int, skipped: list[str], advance: Callable[[int], None]
+    source: PictureSource,
+    todo: list[int],
+    size: int,
+    batch: int,
+    skipped: list[str],
+    advance: Callable[[int], None],
+    resize: str,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """(names, float32 [N, 3, S, S] in [-1, 1]); sentences on pictures that cannot be read go to `skipped`."""
     names: list[str] = []
     pixels: list[np.ndarray] = []
     for index in todo:
         try:
-            pixels.append(source.read(index, size))
+            pixels.append(source.read(index, size, resize))
         except InputError as error:
             skipped.append(str(error))
             advance(1)
@@ -113,11 +125,13 @@ def _batches(
         yield names, to_float(np.stack(pixels))
 
 
-def _score(subject: Subject, found: list[Metric], names: list[str], x: np.ndarray) -> dict[str, dict[str, float]]:
+def _score(
+    subject: Subject, found: list[Metric], names: list[str], x: np.ndarray, rules: EvalProtocol
+) -> dict[str, dict[str, float]]:
     y, seconds = subject.reconstruct(x)
     if not np.isfinite(y).all():
         raise MismatchError(f"{subject.name} gives pictures that are not finite; its weights are broken")
-    y = np.clip(y, -1, 1)  # before any rounding to 8 bits
+    y = rules.final(y)  # before any rounding to 8 bits
     columns = {metric.name: metric.score(x, y) for metric in found}
     columns[SECONDS] = np.full(len(names), seconds / len(names))
     return {name: {key: float(column[k]) for key, column in columns.items()} for k, name in enumerate(names)}

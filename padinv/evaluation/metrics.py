@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ LPIPS_NETS = ("alex", "vgg", "squeeze")
 IDENTITY = "identity"
 MIN_SSIM_SIDE = 11
 
-# (images, reconstructions), both float32 [N, 3, S, S] clamped to [-1, 1] -> [N]
+# (images in [-1, 1], reconstructions, clamped or not as the protocol says), both float32 [N, 3, S, S] -> [N]
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -74,8 +75,8 @@ def open_metrics(
     if unknown := sorted(set(given) - set(LPIPS_NETS)):
         raise UsageError(f"--lpips-weights takes {', '.join(LPIPS_NETS)}, not {unknown[0]!r}")
     found = [
-        Metric("mse", "MSE", "lower", metrics.mse),
-        Metric("psnr", "PSNR (dB)", "higher", metrics.psnr),
+        Metric("mse", "MSE", "lower", partial(metrics.mse, clamp=False)),
+        Metric("psnr", "PSNR (dB)", "higher", partial(metrics.psnr, clamp=False)),
     ]
     missing: dict[str, str] = {}
     if spec.image_size >= MIN_SSIM_SIDE:

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from padinv.evaluation.protocol import EvalProtocol, protocol_named
 from padinv.runtime.bundle import MANIFEST
 from padinv.runtime.errors import BackendError, InputError, UsageError
-from padinv.runtime.images import average_pool
 from padinv.runtime.model import Model
 from padinv.runtime.spec import ModelSpec
 
@@ -33,7 +33,7 @@ class Subject(Protocol):
     def reconstruct(self, x: np.ndarray) -> tuple[np.ndarray, float]:
         """float32 [N, 3, S, S] in [-1, 1] -> (reconstructions of the same shape, unclamped; seconds it took).
 
-        Outputs above S are average-pooled to S, as in training; that is not in the time.
+        Outputs above S are reduced to S as the protocol says; that is not in the time.
         """
         ...
 
@@ -41,8 +41,8 @@ class Subject(Protocol):
 class BundleSubject:
     """A bundle in onnxruntime or TensorRT."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, protocol: EvalProtocol) -> None:
+        self._model, self._protocol = model, protocol
         self.name = model.bundle.name
         self.spec = model.spec
         self.backend = model.session("encoder").backend
@@ -58,7 +58,7 @@ class BundleSubject:
         begun = time.perf_counter()
         y = self._model.generate_float(self._model.encode(x, len(x)), len(x))
         seconds = time.perf_counter() - begun
-        return average_pool(y, self.spec.image_size), seconds
+        return self._protocol.reduced(y, self.spec.image_size), seconds
 
 
 class RunSubject:
@@ -66,12 +66,19 @@ class RunSubject:
 
     notes: tuple[str, ...] = ()
 
-    def __init__(self, run: Path, device: str, threads: int | None) -> None:
+    def __init__(self, run: Path, device: str, threads: int | None, protocol: EvalProtocol) -> None:
         import torch
 
-        from padinv.checkpoints.generator_encoder import read_run
+        from padinv.checkpoints.generator_encoder import read_pair, read_run
 
-        pair = read_run(run)
+        best = run / "encoder-best.safetensors"
+        if protocol.best and best.is_file():
+            pair = read_pair(run / "generator.safetensors", best)
+            pair.name = run.resolve().name
+            self.notes = (f"the {protocol.name} protocol measures the best encoder of the run, {best.name}",)
+        else:
+            pair = read_run(run)
+        self._protocol = protocol
         if threads is not None:
             torch.set_num_threads(threads)
         self._torch = torch
@@ -91,7 +98,7 @@ class RunSubject:
             y = self._generator.synthesis(*self._encoder(image))
             self._finish()
             seconds = time.perf_counter() - begun
-        return average_pool(y.float().cpu().numpy(), self.spec.image_size), seconds
+        return self._protocol.reduced(y.float().cpu().numpy(), self.spec.image_size), seconds
 
     def _finish(self) -> None:
         if self._generator.w_avg.is_cuda:
@@ -99,7 +106,12 @@ class RunSubject:
 
 
 def open_subject(
-    path: Path | None, backend: str = "auto", threads: int | None = None, precision: str = "fp32"
+    path: Path | None,
+    backend: str = "auto",
+    threads: int | None = None,
+    precision: str = "fp32",
+    *,
+    protocol: str = "paper",
 ) -> BundleSubject | RunSubject:
     """Open a bundle (None: the built-in one) or a run folder.
 
@@ -107,17 +119,18 @@ def open_subject(
         backend: 'auto', 'cpu', 'cuda', or (bundles only) 'trt'.
         threads: CPU threads.
         precision: 'fp32', or (bundles only) 'fp16'.
+        protocol: see `padinv.evaluation.protocol`.
 
     Raises:
         InputError, BundleError, BackendError, UsageError, MissingPackageError.
     """
     if path is None or (path / MANIFEST).is_file() or path.name == MANIFEST:
-        return BundleSubject(Model.load(path, backend, threads, precision))
+        return BundleSubject(Model.load(path, backend, threads, precision), protocol_named(protocol))
     if not path.exists():
         raise InputError(f"{path} does not exist, so nothing was measured; give a run folder or a bundle")
     if backend == "trt" or precision not in ("auto", "fp32"):
         raise UsageError(f"{path} is a run, which is measured in torch and float32; export it to measure more")
-    return RunSubject(path, torch_device(backend), threads)
+    return RunSubject(path, torch_device(backend), threads, protocol_named(protocol))
 
 
 def torch_device(backend: str) -> str:

@@ -2,7 +2,7 @@
 
 'logistic' is the non-saturating form of StyleGAN2, which the paper's reference implementation uses; 'critic' is the
 form printed in the paper (eq. 4 and 7). Both take the penalty `gamma / 2 * E ||grad D||^2` on real images (eq. 7
-prints it with the wrong sign).
+prints the norm without its square and the term with the wrong sign).
 """
 
 from __future__ import annotations

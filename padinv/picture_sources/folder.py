@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from padinv.picture_sources.packed_names import PackedNames
+from padinv.picture_sources.resizing import square_pixels
 from padinv.picture_sources.source import PictureSource, printable
 from padinv.runtime.batch.folder_walk import FolderWalk, unread_sentence
 from padinv.runtime.errors import InputError
 from padinv.runtime.files import open_regular
-from padinv.runtime.images import SUFFIXES, prepare, read_image
+from padinv.runtime.images import SUFFIXES, read_image
 from padinv.runtime.images.limits import MAX_FILE_BYTES
 
 
@@ -74,6 +75,6 @@ class FolderSource(PictureSource):
         except OSError as error:
             raise InputError(f"{self.label(index)} cannot be read: {error.strerror or error}") from error
 
-    def read(self, index: int, size: int) -> np.ndarray:
-        image, full = read_image(self._root / self.name(index), enough=3 * size)
-        return prepare(image, size, "crop", full).pixels
+    def read(self, index: int, size: int, resize: str = "lanczos") -> np.ndarray:
+        image, full = read_image(self._root / self.name(index), enough=3 * size if resize == "lanczos" else None)
+        return square_pixels(image, size, full, resize)

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from padinv.runtime.images import prepare, read_image_bytes
+from padinv.picture_sources.resizing import square_pixels
+from padinv.runtime.images import read_image_bytes
 
 CHECKED_BYTES = 64 << 20  # sources up to this size are hashed completely
 CHECKED_PICTURES = 256  # of larger sources so many, evenly spread
@@ -70,14 +71,18 @@ class PictureSource(ABC):
         """The picture's place, for messages."""
         return f"{printable(self.name(index))} in {self.path}"
 
-    def read(self, index: int, size: int) -> np.ndarray:
+    def read(self, index: int, size: int, resize: str = "lanczos") -> np.ndarray:
         """Decode a picture, crop it to a centred square, resize it: uint8 RGB [size, size, 3].
+
+        Args:
+            resize: see `padinv.picture_sources.resizing`.
 
         Raises:
             InputError: damaged, too large, or not a picture.
         """
-        image, full = read_image_bytes(self.data(index), self.label(index), enough=3 * size)
-        return prepare(image, size, "crop", full).pixels
+        enough = 3 * size if resize == "lanczos" else None
+        image, full = read_image_bytes(self.data(index), self.label(index), enough=enough)
+        return square_pixels(image, size, full, resize)
 
     def fingerprint(self) -> str:
         """A hash of the names: 16 hex digits."""

@@ -11,16 +11,16 @@ _RADIUS = 5  # 11 x 11 window
 DATA_RANGE = 2.0  # of images in [-1, 1]
 
 
-def mse(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Mean squared error an image: x, y [N, 3, H, W] in [-1, 1] (values outside are clamped) -> float64 [N]."""
-    x, y = _pair(x, y)
+def mse(x: np.ndarray, y: np.ndarray, *, clamp: bool = True) -> np.ndarray:
+    """Mean squared error of each image: x, y [N, 3, H, W] in [-1, 1] -> float64 [N]. Values outside are clamped."""
+    x, y = _pair(x, y, clamp)
     return np.square(x - y).mean(axis=(1, 2, 3))
 
 
-def psnr(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def psnr(x: np.ndarray, y: np.ndarray, *, clamp: bool = True) -> np.ndarray:
     """Peak signal-to-noise ratio an image in dB, peak 2: 10 log10(4 / MSE); inf for equal images. Shapes as `mse`."""
     with np.errstate(divide="ignore"):
-        return 10 * np.log10(DATA_RANGE**2 / mse(x, y))
+        return 10 * np.log10(DATA_RANGE**2 / mse(x, y, clamp=clamp))
 
 
 def ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -39,12 +39,13 @@ def ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return values.mean(axis=(1, 2, 3))
 
 
-def _pair(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pair(x: np.ndarray, y: np.ndarray, clamp: bool = True) -> tuple[np.ndarray, np.ndarray]:
     if x.shape != y.shape or x.ndim != 4:
         raise MismatchError(
             f"images to compare must have one shape [N, 3, H, W], not {list(x.shape)} and {list(y.shape)}"
         )
-    return np.clip(x.astype(np.float64), -1, 1), np.clip(y.astype(np.float64), -1, 1)
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    return (np.clip(x, -1, 1), np.clip(y, -1, 1)) if clamp else (x, y)
 
 
 def _blur(x: np.ndarray) -> np.ndarray:

@@ -36,6 +36,8 @@ def test_presets_are_the_papers_with_a_reason_each() -> None:
     for name in PRESETS:
         settings = read_preset(name)
         assert all(len(reason) > 10 for _, reason in settings.values())
+        # Every value says whose it is.
+        assert all(re.match("paper, |reference implementation: |padinv: ", reason) for _, reason in settings.values())
         config, reasons = resolve(name, {"lr": 2e-4, "batch": None})
         assert config.lr == 2e-4
         assert reasons["lr"] == "asked for"

@@ -16,7 +16,7 @@ from PIL import Image
 from tiny_run import lively_encoder, lively_generator, write_run
 from tiny_training import picture_bytes, small_widths, write_pictures
 
-from padinv.checkpoints import load_encoder, load_generator
+from padinv.checkpoints import generator_hash, load_encoder, load_generator, save_encoder
 from padinv.evaluation.evaluate import measure
 from padinv.evaluation.metrics import open_metrics
 from padinv.evaluation.models import BundleSubject, open_subject
@@ -193,6 +193,48 @@ def test_outputs_above_256_px_are_measured_at_256(tmp_path: Path) -> None:
     np.testing.assert_allclose(y, torch.nn.functional.avg_pool2d(full, 2), atol=1e-4)
 
 
+def test_the_reference_implementations_protocol_reduces_and_clamps_differently(tmp_path: Path) -> None:
+    spec = ModelSpec(512, (4,) * 8, z_dim=8, w_dim=8, mapping_layers=2)
+    run = write_run(tmp_path / "run", EncoderConfig("fast"), spec)
+    pixels = np.random.default_rng(1).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    (tmp_path / "data").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "data" / "a.png")
+    source = open_pictures(tmp_path / "data")
+    ours, theirs = (open_subject(run, "cpu", protocol=name) for name in ("paper", "reference"))
+    x = to_float(source.read(0, 256)[None])
+    encoder = lively_encoder(generator := lively_generator(spec), EncoderConfig("fast"))
+    with torch.no_grad():
+        full = generator.synthesis(*encoder(torch.from_numpy(x))).numpy()
+    y, _ = theirs.reconstruct(x)
+    np.testing.assert_allclose(y, full[:, :, ::2, ::2], atol=1e-4)
+    assert not np.allclose(ours.reconstruct(x)[0], y, atol=1e-3)
+
+    found = open_metrics(spec, backend="cpu")
+    for subject in (ours, theirs):
+        subject.reconstruct = lambda x: (np.full_like(x, 3.0), 0.01)  # type: ignore[method-assign]
+    clamped = measure(ours, source, found, tmp_path / "out")
+    free = measure(theirs, source, found, tmp_path / "out", protocol="reference")
+    area = pixels.reshape(256, 2, 256, 2, 3).astype(np.float64).mean(axis=(1, 3)) / 127.5 - 1
+    assert free.columns["mse"][0] == pytest.approx(np.square(3.0 - area).mean(), rel=1e-3)
+    assert clamped.columns["mse"][0] == pytest.approx(np.square(1.0 - x).mean(), rel=1e-4)
+    assert (clamped.conditions["protocol"], free.conditions["protocol"]) == ("paper", "reference")
+    assert clamped.json != free.json
+
+
+def test_the_reference_protocol_measures_the_best_encoder_of_a_run(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", EncoderConfig("fast"))
+    other = write_run(tmp_path / "other", EncoderConfig("fast"))
+    generator = lively_generator()
+    save_encoder(run / "encoder-best.safetensors", lively_encoder(generator, EncoderConfig("fast"), seed=9),
+                 generator_hash(generator))  # fmt: skip
+    x = np.zeros((1, 3, 32, 32), np.float32)
+    asked = ((run, "paper"), (run, "reference"), (other, "reference"))
+    last, best, plain = (open_subject(path, "cpu", protocol=name) for path, name in asked)
+    assert np.array_equal(last.reconstruct(x)[0], plain.reconstruct(x)[0])
+    assert not np.allclose(last.reconstruct(x)[0], best.reconstruct(x)[0], atol=1e-3)
+    assert "encoder-best.safetensors" in best.notes[0]
+
+
 def test_what_cannot_be_measured_is_named(tmp_path: Path, squeeze: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     found = open_metrics(ModelSpec(16, (4, 4, 4)), backend="cpu")
@@ -237,7 +279,15 @@ def test_two_models_from_the_command_line(
     args = ("eval", tiny_bundle, "--data", pictures, "--out", tmp_path / "out", "--backend", "cpu", "--resamples", 200)
     result = run_cli(*args, "--vs", tiny_bundle)
     assert result.code == 0, result.err
-    for word in ("MSE ↓", "PSNR (dB) ↑", "difference", "ratio", "1.000 [1.000, 1.000]", "time an image", "11 pictures"):
+    for word in (
+        "MSE (lower is better)",
+        "PSNR (dB) (higher is better)",
+        "difference",
+        "ratio",
+        "1.000 [1.000, 1.000]",
+        "time an image",
+        "11 pictures",
+    ):
         assert word in result.out
     assert "not measured: lpips_vgg: " in result.out
     document = json.loads(run_cli(*args, "--json").out)
