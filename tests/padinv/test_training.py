@@ -311,8 +311,12 @@ def test_starting_from_another_encoders_weights(options: RunOptions, tmp_path: P
     first = load_encoder(options.out / "encoder.safetensors").state_dict()
     second = load_encoder(tmp_path / "second" / "encoder.safetensors").state_dict()
     assert all(torch.equal(first[n], second[n]) for n, _ in Encoder(SPEC, TINY.encoder).named_parameters())
+    without = replace(TINY, padding=False, lr=0.0)
+    Training(without, replace(longer, out=tmp_path / "third")).run()  # what the two have in common
+    third = load_encoder(tmp_path / "third" / "encoder.safetensors").state_dict()
+    assert all(torch.equal(first[n], third[n]) for n, _ in Encoder(SPEC, without.encoder).named_parameters())
     with pytest.raises(MismatchError, match="another kind"):
-        Training(replace(TINY, padding=False), replace(longer, out=tmp_path / "third")).run()
+        Training(replace(TINY, arch="reference"), replace(longer, out=tmp_path / "fourth")).run()
 
 
 def step_once(config: TrainConfig, options: RunOptions, mutate: Callable[[EncoderTrainer], None] | None = None) -> Any:
