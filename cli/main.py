@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "align": ("padinv.cli.commands.align", "Cut aligned faces out of photographs."),
     "demo": ("padinv.cli.commands.demo", "Invert the pictures that ship with padinv."),
     "import": ("padinv.cli.commands.import_", "Turn another project's StyleGAN2 checkpoint into padinv's own file."),
+    "fetch": ("padinv.cli.commands.fetch", "Fetch weight files of other projects: LPIPS, face recognition, baselines."),
     "generate": ("padinv.cli.commands.generate", "Sample pictures from the generator, or render saved inversions."),
     "train-generator": ("padinv.cli.commands.train_generator", "Train a small StyleGAN2 from photographs."),
     "dataset": (

@@ -10,6 +10,7 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.runtime.errors import UsageError
+from padinv.runtime.files import require_files
 
 if TYPE_CHECKING:
     from padinv.evaluation.metrics import Metrics
@@ -86,6 +87,7 @@ def command(
     from padinv.runtime.errors import MismatchError, OutputError
 
     weights = _weights(lpips_weights or [])
+    require_files(*weights.values(), identity_weights)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out")
     source = open_pictures(data)

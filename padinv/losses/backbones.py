@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from padinv.losses.weight_files import find_cached, find_in, how_to_get, known
 from padinv.models.squeezenet import squeezenet_features
 from padinv.runtime.errors import InputError, UsageError
 
@@ -52,21 +53,24 @@ class Backbone:
         taps: indices of the modules whose outputs LPIPS compares, in order.
         widths: their channels.
         smallest: the smallest image side that leaves something at every tap.
-        file: torchvision's file name.
-        pattern: what such files are called in the torch hub cache, over the versions.
+        weights: what `padinv fetch` calls its weight file.
     """
 
     build: object
     taps: tuple[int, ...]
     widths: tuple[int, ...]
     smallest: int
-    file: str
-    pattern: str
+    weights: str
+
+    @property
+    def file(self) -> str:
+        """torchvision's file name."""
+        return known(self.weights).file
 
     @property
     def url(self) -> str:
         """Where torchvision publishes the file."""
-        return f"https://download.pytorch.org/models/{self.file}"
+        return known(self.weights).url
 
 
 BACKBONES = {
@@ -75,19 +79,15 @@ BACKBONES = {
         (1, 4, 7, 9, 11),
         (64, 192, 384, 256, 256),
         31,
-        "alexnet-owt-7be5be79.pth",
-        "alexnet-owt-*.pth",
+        "lpips-alex",
     ),
-    "vgg": Backbone(
-        vgg16_features, (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), 16, "vgg16-397923af.pth", "vgg16-*.pth"
-    ),
+    "vgg": Backbone(vgg16_features, (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), 16, "lpips-vgg"),
     "squeeze": Backbone(
         squeezenet_features,
         (1, 4, 7, 9, 10, 11, 12),
         (64, 128, 256, 384, 384, 512, 512),
         17,
-        "squeezenet1_1-b8a52dc0.pth",
-        "squeezenet1_1*.pth",
+        "lpips-squeeze",
     ),
 }
 
@@ -104,7 +104,7 @@ def backbone_named(name: str) -> Backbone:
 
 
 def find_backbone_file(name: str, path: Path | str | None = None) -> Path:
-    """The weight file of a backbone: `path`, or a folder's or the torch hub cache's file of torchvision's name.
+    """The weight file of a backbone: `path`, or a folder's file of torchvision's name; None: padinv's or torch's cache.
 
     Raises:
         InputError: there is none; the message says where to get it.
@@ -114,13 +114,15 @@ def find_backbone_file(name: str, path: Path | str | None = None) -> Path:
         if not Path(path).exists():
             raise InputError(f"{path} does not exist; the weights for LPIPS '{name}' are at {backbone.url}")
         return Path(path)
-    folder = Path(path) if path is not None else Path(torch.hub.get_dir()) / "checkpoints"
-    if found := sorted(folder.glob(backbone.pattern)):
-        return found[-1]
-    raise InputError(
-        f"LPIPS '{name}' needs {backbone.file}, and {folder} does not hold it; download {backbone.url} into that "
-        "folder, or give the file with --lpips-weights"
-    )
+    found = find_cached(backbone.weights) if path is None else find_in(Path(path), backbone.weights)
+    if found is None and path is not None:
+        raise InputError(f"LPIPS '{name}' needs {backbone.file}, and {path} does not hold it; get {backbone.url}")
+    if found is None:
+        raise InputError(
+            f"LPIPS '{name}' needs {backbone.file}: {how_to_get(backbone.weights)}, or give the file with "
+            "--lpips-weights"
+        )
+    return found
 
 
 def load_backbone(name: str, path: Path | str | None = None) -> nn.Sequential:

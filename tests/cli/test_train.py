@@ -175,7 +175,7 @@ def test_the_time_limit_exits_with_130(base: list[str], run_cli: Callable) -> No
     ("more", "code", "message"),
     [
         (["--per", "0.8", "--lpips-weights", "no.pth"], 1, r"no\.pth does not exist.*download\.pytorch\.org"),
-        (["--id", "0.1"], 2, "--face-weights"),
+        (["--id", "0.1"], 1, "padinv fetch arcface.*--face-weights"),
         (["--steps", "3", "--images", "12"], 2, "exclude each other"),
         (["--pad-resolutions", "4,x"], 2, "sizes separated by commas"),
         (["--pad-resolutions", "64"], 2, "no 64 px layer"),

@@ -1,0 +1,83 @@
+"""`padinv fetch`: weight files of other projects, from the addresses where their authors publish them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from padinv.cli import options as opt
+
+
+def command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME...]", help="Files to fetch; the list of known ones if left out."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", help="Where to put them; padinv's cache if left out.")
+    ] = None,
+    as_json: opt.JsonOption = False,
+) -> None:
+    """Fetch weight files that losses, metrics and baselines need, or list the known ones.
+
+    Only https addresses are used, an interrupted download continues, and a file appears only when it is whole. Every
+    file has its own licence, which is printed; files of published checksum are checked against it.
+    """
+    from padinv.cli.main import say
+    from padinv.cli.progress import progress_bar
+    from padinv.losses.weight_files import find_cached, known
+    from padinv.runtime.download import cache_folder, download
+
+    if not names:
+        _list(as_json)
+        return
+    chosen = [known(name) for name in dict.fromkeys(names)]
+    folder = to or cache_folder()
+    done: list[dict[str, Any]] = []
+    for entry in chosen:
+        target = folder / entry.file
+        there = target if target.is_file() else find_cached(entry.name) if to is None else None
+        if there is not None:
+            done.append({"name": entry.name, "path": str(there), "fetched": False})
+            if not as_json:
+                typer.echo(f"{entry.name} is at {there} already")
+            continue
+        say(f"{entry.name}: {entry.what}; about {entry.size} MB; {entry.terms}")
+        with progress_bar(f"fetching {entry.name}", entry.size, "MB") as bar:
+            shown = 0
+
+            def step(so_far: int, total: int | None) -> None:
+                nonlocal shown
+                while shown < so_far >> 20:
+                    bar.advance()
+                    shown += 1
+
+            digest = download(entry.url, target, sha256=entry.sha256, progress=step)
+        checked = "as published" if entry.sha256 else "none is published; compare it with a source you trust"
+        done.append({"name": entry.name, "path": str(target), "fetched": True, "sha256": digest})
+        if not as_json:
+            typer.echo(f"wrote {target} (SHA-256 {digest}, {checked})")
+    if as_json:
+        typer.echo(json.dumps(done, indent=2))
+
+
+def _list(as_json: bool) -> None:
+    """What can be fetched, and what is there."""
+    from padinv.losses.weight_files import KNOWN, find_cached
+
+    facts = [
+        {
+            "name": e.name, "file": e.file, "megabytes": e.size, "what": e.what, "terms": e.terms, "url": e.url,
+            "path": None if (path := find_cached(e.name)) is None else str(path),
+        }
+        for e in KNOWN.values()
+    ]  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    for fact in facts:
+        state = f"at {fact['path']}" if fact["path"] else f"about {fact['megabytes']} MB"
+        typer.echo(f"{fact['name']:18}{fact['what']} ({state})")
