@@ -48,7 +48,9 @@ def command(
     ] = None,
     lpips_weights: Annotated[
         Path | None,
-        typer.Option(help="Weight file of the LPIPS backbone (torchvision's); what padinv fetch or torch cached if omitted."),
+        typer.Option(
+            help="Weight file of the LPIPS backbone (torchvision's); what padinv fetch or torch cached if omitted."
+        ),
     ] = None,
     face_weights: Annotated[
         Path | None,
@@ -99,8 +101,8 @@ def command(
       padinv train --generator G.safetensors --data church_outdoor_train_lmdb --preset church --global-batch 64
     """
     # Torch starts here and not at the top, so that --help stays fast.
-    from padinv.losses.weight_files import find_cached, require
     from padinv.cli.training_progress import ending_text, exit_code, reporter
+    from padinv.losses.weight_files import find_cached, require
     from padinv.runtime.alignment.templates import read_template
     from padinv.training.encoder.config import resolve
     from padinv.training.encoder.run import RunOptions, Training
