@@ -69,7 +69,7 @@ def is_own_file(path: Path) -> bool:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except DamagedFileError:
         return True  # `describe` says how
-    return "padinv" in metadata or metadata.get("format") == FORMAT
+    return "padinv" in metadata or metadata.get("format") in (FORMAT, DIRECTION_FORMAT)
 
 
 def describe_bundle(folder: Path) -> dict[str, Any]:

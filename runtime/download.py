@@ -27,7 +27,7 @@ Progress = Callable[[int, int | None], None]
 class Opener(Protocol):
     """What opens a request: `urllib.request.OpenerDirector`, or a stand-in of a test."""
 
-    def open(self, request: urllib.request.Request, timeout: float) -> Any:
+    def open(self, fullurl: urllib.request.Request, *, timeout: float) -> Any:
         """The response."""
         ...
 
@@ -77,14 +77,14 @@ def download(
     target = Path(target)
     _require_https(url)
     part = target.with_name(f".padinv-{target.name}.part")
-    opener = opener or https_opener()
+    chosen: Opener = https_opener() if opener is None else opener
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        resumed = _fetch_all(url, part, target, opener, progress, pause)
+        resumed = _fetch_all(url, part, target, chosen, progress, pause)
         digest = _digest(part)
         if resumed and not digest.startswith(sha256):  # the server's file changed in between: begin again, once
             part.unlink()
-            _fetch_all(url, part, target, opener, progress, pause)
+            _fetch_all(url, part, target, chosen, progress, pause)
             digest = _digest(part)
         _check(part, url, digest, sha256, target)
         with open(part, "rb+") as file:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from padinv.cli import options as opt
+from padinv.cli.info_summary import summary
 from padinv.cli.main import printable
 
 DEFAULT_DRAWING = Path("padinv-out/padding.png")
@@ -33,6 +34,7 @@ def command(
         Path, typer.Option("--out", metavar="PNG", help="With --padding: where the drawing goes.")
     ] = DEFAULT_DRAWING,
     overwrite: opt.OverwriteOption = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show everything that is known.")] = False,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Describe a padinv file or folder, or a checkpoint of another project; with --padding, draw the padding space.
@@ -54,7 +56,7 @@ def command(
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
-        for line in lines(facts):
+        for line in lines(facts) if verbose else summary(facts):
             typer.echo(line)
     if facts.get("intact") is False:
         from padinv.runtime.errors import BundleError
@@ -89,7 +91,8 @@ def lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     """A nested mapping as aligned 'key  value' lines."""
     width = max((len(key) for key in facts), default=0)
     out = []
-    for key, value in facts.items():
+    for name, value in facts.items():
+        key = printable(str(name))  # names out of a file may hold anything
         label = key.replace("_", " ").ljust(width)
         if (
             isinstance(value, dict)
@@ -97,13 +100,13 @@ def lines(facts: dict[str, Any], indent: str = "") -> list[str]:
             and value
             and not any(isinstance(v, (dict, list)) for v in value.values())
         ):
-            out.append(f"{indent}{label}  {', '.join(f'{k} {_plain(v)}' for k, v in value.items())}")
+            out.append(f"{indent}{label}  {', '.join(f'{_plain(k)} {_plain(v)}' for k, v in value.items())}")
         elif isinstance(value, dict) and value:
             out.append(f"{indent}{key.replace('_', ' ')}")
             out += lines(value, indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             out.append(f"{indent}{key.replace('_', ' ')}")
-            out += [f"{indent}  {' '.join(f'{k}={_plain(v)}' for k, v in entry.items())}" for entry in value]
+            out += [f"{indent}  {' '.join(f'{_plain(k)}={_plain(v)}' for k, v in entry.items())}" for entry in value]
         else:
             out.append(f"{indent}{label}  {_plain(value)}")
     return out

@@ -158,7 +158,7 @@ def test_a_refusing_server_is_a_sentence(server: Server, fetch: Any, tmp_path: P
 
 def test_without_a_network_the_sentence_says_where_to_put_the_file(tmp_path: Path) -> None:
     class Offline:
-        def open(self, request: urllib.request.Request, timeout: float) -> Any:
+        def open(self, fullurl: urllib.request.Request, *, timeout: float) -> Any:
             raise urllib.error.URLError(OSError(101, "Network is unreachable"))
 
     with pytest.raises(InputError, match=rf"Network is unreachable.*put it at {tmp_path}/x\.pth"):
