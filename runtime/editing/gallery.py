@@ -66,6 +66,15 @@ def gallery_direction(bundle: Bundle, name: str) -> Direction:
     return Direction.load(bundle.path(relative))
 
 
+def gallery_directions(bundle: Bundle) -> dict[str, Direction]:
+    """All directions that a bundle ships, by name, in alphabetical order.
+
+    Raises:
+        BundleError, InputError: a file that is damaged, or changed since it was written.
+    """
+    return {name: gallery_direction(bundle, name) for name in gallery_names(bundle)}
+
+
 def load_direction(bundle: Bundle, what: str) -> Direction:
     """A direction by its name in the bundle, or by the path of its file.
 

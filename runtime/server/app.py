@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from padinv.runtime.editing.gallery import gallery_directions
 from padinv.runtime.errors import BackendError, BundleError, InputError, MismatchError, PadInvError, UsageError
 from padinv.runtime.model import Model
 from padinv.runtime.server import schemas
@@ -69,12 +70,13 @@ def create_app(
         token: what every request must present, except /health; None: open to all who reach the address.
         hosts: names in the Host header that are served; None: any.
         origins: origins whose pages may ask, besides our own.
-        directions: name -> Direction, what /v1/edit knows by name.
+        directions: name -> Direction, what /v1/edit knows by name; None: those that the model ships.
         version: of padinv, which the API's description names.
     """
     limits = limits or Limits()
     metrics = Metrics()
-    service = Service(model, limits=limits, directions=directions, on_run=metrics.ran)
+    known = gallery_directions(model.bundle) if directions is None else directions
+    service = Service(model, limits=limits, directions=known, on_run=metrics.ran)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -14,7 +14,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
-from padinv.runtime.editing.gallery import gallery_direction, gallery_names
+from padinv.runtime.editing.gallery import gallery_directions
 from padinv.runtime.model import Model
 from padinv.runtime.server.app import add_error_answers
 from padinv.runtime.server.gate import LOOPBACK_NAMES, Gate
@@ -86,8 +86,7 @@ def create_app(
 def _gallery(model: Model) -> dict[str, NamedDirection]:
     """The directions that the model ships, by identifiers made from their names."""
     found = {}
-    for name in gallery_names(model.bundle):
-        direction = gallery_direction(model.bundle, name)
+    for name, direction in gallery_directions(model.bundle).items():
         note = direction.info.get("unit")
         identifier = hashlib.sha256(name.encode()).hexdigest()[:16]
         found[identifier] = NamedDirection(name, direction, "gallery", note if isinstance(note, str) else None)

@@ -21,6 +21,7 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra 'studio' is not installed")
 from fastapi.testclient import TestClient
+from tiny_gallery import add_directions, random_direction
 
 from padinv.runtime.demo_pictures import demo_folder
 from padinv.runtime.editing import difference
@@ -117,6 +118,28 @@ def test_a_gallery_direction_is_named_in_the_command(client: TestClient, photos:
     assert made.files == {}
     own = command(photo, edit, gallery=frozenset({"smile"}), paste_back=True)
     assert own.files == {"edit": "-rf me.jpg.edit.safetensors"}
+
+
+def test_the_models_own_directions_need_no_file(
+    tiny_bundle: Path, photos: dict[str, bytes], run_cli: Callable[..., Any]
+) -> None:
+    names = {"smile": random_direction(1, "latent", "smile"), "pose": random_direction(2, "padding", "pose")}
+    bundle = add_directions(tiny_bundle, names)
+    app = create_app(Model.load(bundle), token="t", model_option=str(bundle))
+    with TestClient(app, base_url="http://127.0.0.1", headers={"authorization": "Bearer t"}) as client:
+        opened = client.post("/api/sessions").json()
+        known = {one["name"]: one["id"] for one in opened["directions"]}
+        base = f"/api/sessions/{opened['session']}/photos"
+        pid = client.post(base, files={"photo": ("me.jpg", photos["me.jpg"])}).json()["id"]
+        state = {"directions": {known["smile"]: 0.7, known["pose"]: -1.25}}
+        described = client.post(f"{base}/{pid}/state", json={"state": state}).json()
+        command = described["commands"]["picture"]
+        downloaded = _pixels(client.get(f"{base}/{pid}/export/picture").content)
+    assert command["files"] == {}
+    words = shlex.split(command["text"])
+    assert words[1:4] == ["edit", "pose=-1.25,smile=0.7", "me.jpg"]
+    assert run_cli(*words[1:]).code == 0
+    assert (_pixels(Path(command["result"]).read_bytes()) == downloaded).all()
 
 
 def test_a_saved_edit_takes_no_further_options(

@@ -17,8 +17,9 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
 from fastapi.testclient import TestClient
+from tiny_gallery import add_directions, random_direction
 
-from padinv.runtime.editing import Direction
+from padinv.runtime.editing import Direction, apply
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
 from padinv.runtime.server.app import create_app
@@ -269,6 +270,17 @@ def test_health_model_and_metrics(client: TestClient, picture: Pictures) -> None
     assert 'padinv_requests_total{path="/v1/invert",status="400"} 1.0' in text
     assert 'padinv_batch_size_count{graph="encode"} 1.0' in text
     assert "padinv_requests_in_progress 0.0" in text
+
+
+def test_the_models_own_directions_are_known_by_name(tiny_bundle: Path, picture: Pictures) -> None:
+    names = {"smile": random_direction(1, "latent", "smile"), "pose": random_direction(2, "padding", "pose")}
+    model = Model.load(add_directions(tiny_bundle, names))
+    with TestClient(create_app(model), base_url="http://127.0.0.1") as client:
+        assert client.get("/v1/model").json()["directions"] == ["pose", "smile"]
+        body = {"image": _b64(_png(picture())), "directions": {"smile": 0.5}}
+        shown = _pixels(base64.b64decode(client.post("/v1/edit", json=body).json()["image"])).astype(int)
+    wanted = model.generate(apply(model.invert([picture()]), names["smile"], "latent", 0.5))[0]
+    assert np.abs(shown - wanted).max() <= 1
 
 
 def test_the_token_guards_everything_but_health_and_the_description(model: Model) -> None:
