@@ -28,6 +28,8 @@ from padinv.runtime.server.limits import Limits
 from padinv.runtime.server.running import make_server, open_socket
 from padinv.runtime.studio.app import create_app
 
+# Absolute, because the tests work in folders of their own.
+SCREENSHOTS = Path(os.environ["PADINV_SCREENSHOTS"]).resolve() if "PADINV_SCREENSHOTS" in os.environ else None
 SIZES = {"wide": (1400, 900), "narrow": (390, 844)}
 
 
@@ -188,7 +190,7 @@ def test_a_person_edits_a_photograph_and_the_printed_command_gives_the_same(
 
 # Both sizes and both schemes in two runs; all four where their pictures are wanted.
 LOOKS = [("wide", "light"), ("narrow", "dark")]
-if "PADINV_SCREENSHOTS" in os.environ:
+if SCREENSHOTS is not None:
     LOOKS += [("wide", "dark"), ("narrow", "light")]
 
 
@@ -242,11 +244,11 @@ def test_the_check_for_accessibility_can_fail(browser: Any, studio: Running) -> 
 
 
 def _keep(page: Any, name: str) -> None:
-    if folder := os.environ.get("PADINV_SCREENSHOTS"):
+    if SCREENSHOTS is not None:
         page.wait_for_timeout(400)
         shown = Image.open(io.BytesIO(page.screenshot()))
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        shown.convert("RGB").save(Path(folder) / f"studio-{name}.webp", quality=82)
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        shown.convert("RGB").save(SCREENSHOTS / f"studio-{name}.webp", quality=82)
 
 
 def test_the_brush_and_everything_else_work_from_the_keyboard(
