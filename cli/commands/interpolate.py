@@ -129,14 +129,20 @@ def _lay_out(
 ) -> dict[str, str]:
     """Write the contact sheet and the page of what this run made."""
     import padinv.cli.edit_common as common
+    from padinv.runtime.batch.interpolate_files import show_again
     from padinv.runtime.reports.animation import strip
     from padinv.runtime.reports.comparison_report import Comparison, compare_html
     from padinv.runtime.reports.contact_sheet import contact_sheet
 
     made: dict[str, str] = {}
+    if not (sheet or report):
+        return made
     ways = [(done.task.name, done.product.shown) for done in outcome.done if done.product.shown is not None]
+    again = outcome.kept[: max(0, common.SHOWN - len(ways))]
+    ways += [(kept.task.name, frames) for kept in again if (frames := show_again(kept, out)) is not None]
     if not ways:
-        return {"sheet": str(out / common.SHEET)} if sheet and (out / common.SHEET).exists() else {}
+        return made
+    ways.sort(key=lambda way: way[0])
     title = f"{len(ways)} interpolation{'' if len(ways) == 1 else 's'}, {line.space}"
     if sheet:
         steps = [f"{i / (line.steps - 1):.2f}" for i in range(line.steps)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -17,10 +17,11 @@ from padinv.runtime.batch.results_log import ResultsLog
 from padinv.runtime.batch.sources import Loaded, Reader, Source
 from padinv.runtime.editing import average, interpolate, interpolation_grid
 from padinv.runtime.editing.region import Region
-from padinv.runtime.errors import is_out_of_memory
+from padinv.runtime.errors import InputError, is_out_of_memory
+from padinv.runtime.images import read_image
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import DEFAULT_BATCH
-from padinv.runtime.reports.animation import animation_bytes, strip, tiled
+from padinv.runtime.reports.animation import animation_bytes, strip, tiled, unstrip
 
 VERB = "interpolate"
 Pair = tuple[Source | None, Source]  # without a first source, the average image
@@ -68,6 +69,15 @@ def interpolate_files(
     step = InterpolateStep(reader, line, region, frames, save_inversions, batch_size)
     tasks = [step.task(pair) for pair in pairs]
     yield from engine.run(step, tasks, log, batch_size=1, overwrite=overwrite)
+
+
+def show_again(kept: engine.Kept, out: Path) -> np.ndarray | None:
+    """The frames of an earlier run, uint8 RGB [N, R, R, 3], for sheet and page; None where they cannot be read."""
+    try:
+        picture = np.asarray(read_image(out / kept.record["outputs"]["strip"]["file"])[0], np.uint8)
+    except InputError:
+        return None
+    return unstrip(picture, kept.record["steps"])
 
 
 class InterpolateStep:

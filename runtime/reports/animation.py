@@ -20,6 +20,12 @@ def strip(frames: np.ndarray) -> np.ndarray:
     return result
 
 
+def unstrip(picture: np.ndarray, frames: int) -> np.ndarray:
+    """The inverse of `strip`: one picture [H, N W + gaps, 3] -> its N frames [N, H, W, 3]."""
+    width = (picture.shape[1] - (frames - 1) * 2) // frames
+    return np.stack([picture[:, i * (width + 2) : i * (width + 2) + width] for i in range(frames)])
+
+
 def tiled(frames: np.ndarray, columns: int) -> np.ndarray:
     """uint8 RGB frames [N, H, W, 3] -> rows of `columns` frames as one picture. N is a multiple of `columns`."""
     rows = [strip(frames[i : i + columns]) for i in range(0, len(frames), columns)]
