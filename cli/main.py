@@ -14,6 +14,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from padinv.cli import common
+from padinv.cli.console import say
+from padinv.cli.help import HelpCommand, write_examples, write_verbs
 from padinv.runtime.errors import ExitCode, MissingPackageError, PadInvError, is_out_of_memory
 from padinv.runtime.text import printable
 
@@ -88,8 +91,9 @@ class LazyCommands(dict[str, Any]):
                 app = typer.Typer(add_completion=False, rich_markup_mode=None)
                 settings = {"help_option_names": ["-h", "--help"]}
                 kind = getattr(module, "COMMAND", None)  # a verb that reads its arguments in its own way
-                app.command(name=verb, cls=kind, context_settings=settings)(command)
+                app.command(name=verb, cls=kind or HelpCommand, context_settings=settings)(command)
             self[verb] = typer.main.get_command(app)
+            common.add_common_options(super().__getitem__(verb))
         return super().__getitem__(verb)
 
     def get(self, verb: str, default: Any = None) -> Any:
@@ -110,23 +114,32 @@ class Verbs(TyperGroup):
         self.commands = LazyCommands()
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+        write_verbs(formatter, {verb: line for verb, (_, line) in VERBS.items()})
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        write_examples(formatter, "")
 
     def invoke(self, ctx: Any) -> Any:
+        common.reset()
+        as_json = "--json" in (*getattr(ctx, "_protected_args", ()), *ctx.args)
         try:
+            common.show_log()
             return super().invoke(ctx)
         except KeyboardInterrupt:
             say("interrupted; everything finished so far is kept")
+            if as_json:
+                print_failure("interrupted; everything finished so far is kept", "interrupted", ExitCode.INTERRUPTED)
             raise SystemExit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
             # The reader went away (`padinv ... | head`): what is left in the buffer has nowhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(ExitCode.INTERRUPTED) from None
         except Exception as error:
+            if as_json and isinstance(error, tuple(_click_errors())):
+                print_failure(error.format_message(), "usage", ExitCode.USAGE)  # type: ignore[attr-defined]
             if isinstance(error, (typer.Exit, typer.Abort, *_click_errors())):
                 raise
-            raise SystemExit(explain(error, ctx.invoked_subcommand)) from None
+            raise SystemExit(explain(error, ctx.invoked_subcommand, as_json=as_json)) from None
 
 
 def _click_errors() -> Iterator[type[BaseException]]:
@@ -134,33 +147,44 @@ def _click_errors() -> Iterator[type[BaseException]]:
     return (kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
-def explain(error: BaseException, verb: str | None = None) -> int:
-    """Print one sentence for an error of `verb`; return the exit code."""
+def explain(error: BaseException, verb: str | None = None, *, as_json: bool = False) -> int:
+    """Print one sentence for an error of `verb`, with `as_json` also as an object; return the exit code."""
     if os.environ.get("PADINV_DEBUG") == "1":
         import traceback
 
         traceback.print_exception(error)
+    sentence, code, exit_code = _explanation(error, verb)
+    say(f"error: {sentence}")
+    if as_json:
+        print_failure(sentence, code, exit_code)
+    return exit_code
+
+
+def _explanation(error: BaseException, verb: str | None) -> tuple[str, str, int]:
+    """The sentence, the machine-readable code and the exit code of an error."""
     if isinstance(error, ModuleNotFoundError) and (root := (error.name or "").split(".")[0]) in EXTRAS:
         extra = VERB_EXTRAS.get(verb or "", EXTRAS[root]) if root == "torch" else EXTRAS[root]
         error = MissingPackageError(root, extra, f"padinv {verb}" if verb else "this command")
     if isinstance(error, PadInvError):
-        say(f"error: {error}")
-        return error.exit_code
+        return str(error), error.code, error.exit_code
     if is_out_of_memory(error):
-        say("error: out of memory, and the work was not finished; take a smaller --batch or smaller pictures")
-        return 1
+        sentence = "out of memory, and the work was not finished; take a smaller --batch or smaller pictures"
+        return sentence, "out-of-memory", ExitCode.FAILED
     text = " ".join(str(error).split())[:300]
-    say(
-        f"error: something went wrong inside padinv ({type(error).__name__}: {text}), and the work was not finished; "
+    sentence = (
+        f"something went wrong inside padinv ({type(error).__name__}: {text}), and the work was not finished; "
         "please report it with the output of the same command under PADINV_DEBUG=1"
     )
-    return 1
+    return sentence, "internal", ExitCode.FAILED
 
 
-def say(text: str) -> None:
-    """One line on stderr, led by the program's name."""
-    sys.stderr.write(f"padinv: {printable(text)}\n")
-    sys.stderr.flush()
+def print_failure(sentence: str, code: str, exit_code: int) -> None:
+    """What --json prints where a command failed: the same keys as after a success, and the error."""
+    import json
+
+    status = ExitCode(exit_code).name.lower()
+    error = {"code": code, "message": printable(sentence)}
+    typer.echo(json.dumps({"schema": 1, "status": status, "error": error, "results": [], "skipped": []}))
 
 
 def _terminated(signum: int, frame: Any) -> None:
@@ -178,8 +202,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(context_settings={"help_option_names": ["-h", "--help"]})
+@app.callback(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 def root(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
@@ -189,6 +214,8 @@ def root(
     Exit codes: 0 done; 1 failed, nothing usable came out; 2 wrong use; 3 done, with some inputs skipped; 130
     interrupted, with all finished work kept.
     """
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
 
 
 def main() -> None:

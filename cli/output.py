@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from padinv.cli.main import say
+from padinv.cli.common import open_in_browser, settings
+from padinv.cli.console import say
 from padinv.runtime.errors import ExitCode, OutputError, UsageError
 from padinv.runtime.text import printable
 
@@ -82,14 +83,19 @@ def follow(
 
     said, shown = Notes(), 0
     with progress_bar(what, total, unit) as bar, closing(events):
+
+        def tell(note: str) -> None:
+            if not settings.quiet:
+                bar.say(note)
+
         for note in notes:
-            said.add(note, "", bar.say)
+            said.add(note, "", tell)
         for one in outcome.skipped:
             bar.say(one.reason)
         for event in events:
             outcome.add(event)
             if isinstance(event, Note):
-                said.add(event.text, event.path, bar.say)
+                said.add(event.text, event.path, tell)
                 continue
             if isinstance(event, Skipped):
                 bar.say(event.reason)
@@ -100,7 +106,7 @@ def follow(
                 for sentence in event.lost:
                     bar.say(sentence)
             bar.advance()
-        said.finish(bar.say)
+        said.finish(tell)
 
 
 def write_extra(outcome: Outcome | None, write: Callable[[], bool]) -> bool:
@@ -171,13 +177,15 @@ def sum_up(
     made = made or {}
     written = sum(count(event.record) for event in outcome.done)
     kept = sum(count(event.record) for event in outcome.kept)
+    if settings.open_report and (page := made.get("report")) and not open_in_browser(page):
+        say(f"no browser could be started; the report is {page}")
     if as_json:
         summary = {
             "schema": SCHEMA,
             "status": code.name.lower(),
             "written": written,
             "kept": kept,
-            "skipped": [{"path": one.path, "reason": one.reason} for one in outcome.skipped],
+            "skipped": [{"path": one.path, "reason": one.reason, "code": one.code} for one in outcome.skipped],
             "seconds": round(seconds, 3),
             "out": str(out),
             "results": [_result(out, record) for record in outcome.records] if results is None else list(results),
@@ -189,6 +197,8 @@ def sum_up(
         return code
     if code == ExitCode.FAILED:
         say("error: every input was skipped, so nothing was written")
+        return code
+    if settings.quiet:
         return code
     verb = verb.replace("faces", "face", 1) if written == 1 else verb
     parts = [f"{written} {verb}" + (f" in {seconds:.1f} s" if written else "")]

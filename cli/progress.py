@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from padinv.cli.common import settings
 from padinv.runtime.text import printable
 
 LINE_SECONDS = 10.0  # between two lines of progress where standard error is not a terminal
@@ -50,9 +51,16 @@ class _Plain:
         self._what = what
 
     def say(self, text: str) -> None:
-        from padinv.cli.main import say
+        from padinv.cli.console import say
 
         say(text)
+
+
+class _Silent(_Plain):
+    """Under --quiet: what `say` gets is said, and no progress."""
+
+    def advance(self, count: int = 1) -> None:
+        pass
 
 
 class _Rich:
@@ -71,7 +79,10 @@ class _Rich:
 
 @contextmanager
 def progress_bar(what: str, total: int, unit: str = "images") -> Iterator[Bar]:
-    """A bar over `total` units on a terminal; elsewhere a line every `LINE_SECONDS`."""
+    """A bar over `total` units on a terminal; elsewhere a line every `LINE_SECONDS`; under --quiet nothing."""
+    if settings.quiet:
+        yield _Silent()
+        return
     if total < 2 or not sys.stderr.isatty():
         yield _Plain(what, total, unit)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from padinv.cli.main import say
+from padinv.cli.console import say
 
 if TYPE_CHECKING:
     from padinv.runtime.model import Model

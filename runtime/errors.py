@@ -20,43 +20,64 @@ class ExitCode(IntEnum):
 
 
 class PadInvError(Exception):
-    """Base of every error that padinv raises on purpose. Its message is one sentence meant for a person."""
+    """Base of every error that padinv raises on purpose. Its message is one sentence meant for a person.
+
+    Attributes:
+        exit_code: of a command that fails with it.
+        code: short name for programs, as --json prints it.
+    """
 
     exit_code = ExitCode.FAILED
+    code = "error"
 
 
 class UsageError(PadInvError):
     """The call itself is wrong: options that exclude each other, a value out of range."""
 
+    code = "usage"
     exit_code = ExitCode.USAGE
 
 
 class InputError(PadInvError):
     """A file that came from outside cannot be used: missing, corrupt, too large, of a foreign kind."""
 
+    code = "input"
+
 
 class OutputError(PadInvError):
     """A result cannot be written where it was asked for."""
+
+    code = "output"
 
 
 class BundleError(PadInvError):
     """A model bundle is incomplete, changed since it was written, or not a bundle."""
 
+    code = "model"
+
 
 class BackendError(PadInvError):
     """The asked backend (onnxruntime, CUDA, TensorRT) is missing or did not come up."""
+
+    code = "backend"
 
 
 class OutOfMemoryError(BackendError):
     """A backend ran out of memory; with a smaller batch it may work."""
 
+    code = "out-of-memory"
+
 
 class MismatchError(PadInvError):
     """Two things that must belong together do not: an inversion of another generator, shapes of another model."""
 
+    code = "mismatch"
+
 
 class ExportError(PadInvError):
     """A graph could not be made, or does not compute what torch computes."""
+
+    code = "export"
 
 
 class MissingPackageError(PadInvError):
@@ -67,6 +88,8 @@ class MissingPackageError(PadInvError):
         extra: the extra of padinv that brings it.
         what: what was asked for, as the subject of the sentence.
     """
+
+    code = "missing-package"
 
     def __init__(self, package: str, extra: str, what: str) -> None:
         super().__init__(f"{what} needs the package '{package}'; install it with: pip install 'padinv[{extra}]'")

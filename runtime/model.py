@@ -155,6 +155,7 @@ class Model:
                             f"not {', '.join(names)}; export it again"
                         )
                 self._sessions[graph] = session
+                _log.info("the %s of %s runs on %s, %s", graph, self.bundle.name, session.backend, self.precision)
             return self._sessions[graph]
 
     def _open(self, graph: str) -> Session:

@@ -57,7 +57,7 @@ def command(
     Encode, generate, and both together, at several batch sizes, beside eager torch and this machine's own matrix
     product. Writes a table, JSON, an SVG plot and a page; the last line says which flags are fastest here.
     """
-    from padinv.cli.main import say
+    from padinv.cli.console import say
     from padinv.cli.progress import progress_bar
     from padinv.export.run_benchmark import Options, run_benchmark
     from padinv.runtime.backends import default_threads

@@ -62,8 +62,8 @@ def command(
     A--B.photo.png is it in the photograph of B. With --region or --resolutions the padding of B is used only there, and
     that of A elsewhere.
     """
+    from padinv.cli.console import say
     from padinv.cli.edit_common import Setup, check_out, check_paths, lay_out, model_facts, run_jobs, sum_up
-    from padinv.cli.main import say
     from padinv.runtime.batch.edit_files import Task
     from padinv.runtime.batch.masks import read_region
     from padinv.runtime.batch.sources import find_sources

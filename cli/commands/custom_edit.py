@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
+from padinv.cli.help import HelpCommand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_OUT = Path("padinv-out/custom-edit")
 
 
-class COMMAND(TyperCommand):
+class COMMAND(HelpCommand):
     """Reads `--pair A A'` any number of times: Typer repeats options of one value only, so each pair becomes two."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -117,7 +117,7 @@ def command(
     with an encoder without padding (Fig. 10).
     """
     import padinv.cli.edit_common as common
-    from padinv.cli.main import say
+    from padinv.cli.console import say
     from padinv.runtime.batch.edit_files import Job, Task
     from padinv.runtime.batch.masks import read_region
     from padinv.runtime.batch.sources import find_sources

@@ -64,14 +64,8 @@ def command(
 
     Damaged pictures and duplicates are left out and listed. NAME.html has statistics and a contact sheet. The same
     command continues after an interruption, and does nothing when the archive exists.
-
-    Examples:
-
-      padinv dataset ffhq-1024.zip --size 256 --split 65000 --out ffhq256.zip
-
-      padinv dataset church_outdoor_train_lmdb --size 256 --out church256-shards
     """
-    from padinv.cli.main import say
+    from padinv.cli.console import say
     from padinv.cli.progress import progress_bar
     from padinv.datasets import DatasetSettings, prepare_dataset
     from padinv.picture_sources import open_pictures
@@ -113,7 +107,7 @@ def _json(summary: DatasetSummary) -> str:
 
 
 def _text(summary: DatasetSummary, seconds: float) -> str:
-    from padinv.cli.main import printable
+    from padinv.runtime.text import printable
 
     made = summary.pictures + summary.val_pictures
     parts = [f"{made:,} pictures " + ("there already" if summary.existed else f"in {seconds:.1f} s")]

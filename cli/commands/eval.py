@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from padinv.evaluation.metrics import Metrics
     from padinv.evaluation.results import Measured
 
-EXIT_SOME_SKIPPED = 3
-
 
 def _weights(given: list[str]) -> dict[str, Path]:
     found = {}
@@ -30,13 +28,18 @@ def _weights(given: list[str]) -> dict[str, Path]:
 
 
 def command(
-    data: Annotated[
-        str, typer.Option(help="Images to measure on: a folder, an archive, or anything that padinv train takes.")
-    ],
-    subject: Annotated[
-        Path | None,
+    paths: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[RUN|BUNDLE]", help="What to measure; the built-in model if left out.", show_default=False
+            metavar="PATH...",
+            help="Pictures to measure on: a folder, a ZIP archive or another data set, or picture files.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", metavar="RUN|BUNDLE", help="What to measure: a training run or a bundle; default: built-in."
         ),
     ] = None,
     vs: Annotated[
@@ -71,28 +74,36 @@ def command(
     seed: Annotated[int, typer.Option(min=0, max=opt.MAX_SEED, help="Seed of the bootstrap.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what was measured before.")] = False,
     as_json: opt.JsonOption = False,
+    data: Annotated[
+        str | None,
+        typer.Option(help="The older way to name the pictures; PATH is then what to measure.", hidden=True),
+    ] = None,
 ) -> None:
     """Reconstruct pictures and measure the result: MSE, PSNR, SSIM, LPIPS, identity, time.
 
     Images are compared as floats in [-1, 1], clamped, before rounding. Means come with 95 % bootstrap intervals, and
     --vs with the paired difference and ratio. A bundle is measured without torch, except for LPIPS and identity.
     """
-    from padinv.cli.main import say
+    from padinv.cli.common import settings
+    from padinv.cli.console import say
+    from padinv.cli.output import SCHEMA
     from padinv.cli.progress import progress_bar
     from padinv.evaluation.evaluate import measure
     from padinv.evaluation.metrics import open_metrics
     from padinv.evaluation.models import open_subject
     from padinv.evaluation.results import report, write_comparison
-    from padinv.picture_sources import open_pictures
-    from padinv.runtime.errors import MismatchError, OutputError
+    from padinv.picture_sources import open_named
+    from padinv.runtime.batch.engine import exit_code
+    from padinv.runtime.errors import InputError, MismatchError, OutputError
 
     weights = _weights(lpips_weights or [])
     require_files(*weights.values(), identity_weights)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out")
-    source = open_pictures(data)
-    paths = [subject] if vs is None else [subject, vs]
-    subjects = [open_subject(path, backend.value, threads, precision.value, protocol=protocol) for path in paths]
+    named, measured = _arguments(paths or [], model, data)
+    source = open_named(named)
+    models = [measured] if vs is None else [measured, vs]
+    subjects = [open_subject(path, backend.value, threads, precision.value, protocol=protocol) for path in models]
     sizes = [one.spec.image_size for one in subjects]
     if len(set(sizes)) > 1:
         raise MismatchError(
@@ -110,15 +121,30 @@ def command(
     document = report(results[0], results[1] if vs else None, resamples, seed)
     if vs:
         document["file"] = str(write_comparison(results[0], results[1], document))
-    if as_json:
-        typer.echo(json.dumps(document, indent=2))
-    else:
-        _print(document, metrics, results)
     skipped = sorted({sentence for result in results for sentence in result.skipped})
+    code = exit_code(usable=len(results), failed=len(skipped))
+    if as_json:
+        head = {"schema": SCHEMA, "status": code.name.lower(), "results": document["models"]}
+        lost = [{"path": None, "reason": sentence, "code": InputError.code} for sentence in skipped]
+        typer.echo(json.dumps({**head, "skipped": lost, **document}, indent=2))
+    elif not settings.quiet:
+        _print(document, metrics, results)
     for sentence in skipped:
         say(f"skipped: {sentence}")
-    if skipped:
-        raise typer.Exit(EXIT_SOME_SKIPPED)
+    raise typer.Exit(code)
+
+
+def _arguments(paths: list[str], model: Path | None, data: str | None) -> tuple[list[str], Path | None]:
+    """The pictures, and what to measure; None is the built-in model. Older form: `eval [RUN|BUNDLE] --data PATH`."""
+    if data is None:
+        if not paths:
+            raise UsageError("give pictures to measure on, such as: padinv eval photos/ --model RUN")
+        return paths, model
+    if len(paths) > 1 or (paths and model is not None):
+        raise UsageError(
+            "with --data, PATH is the one model to measure; leave --data out: padinv eval PATH --model RUN"
+        )
+    return [data], Path(paths[0]) if paths else model
 
 
 def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) -> None:
@@ -126,7 +152,7 @@ def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) 
     from rich.table import Table
     from rich.text import Text
 
-    from padinv.cli.main import printable
+    from padinv.runtime.text import printable
 
     models = document["models"]
     comparison = document.get("comparison", {})

@@ -71,7 +71,7 @@ def command(
     """
     require_files(source, generator, encoder, folders=True)  # before torch is asked for
     require_files(card)
-    from padinv.cli.main import say
+    from padinv.cli.console import say
     from padinv.cli.progress import progress_bar
     from padinv.export.add_engines import Result, add_engines
     from padinv.export.export_bundle import Options, export_bundle, steps

@@ -26,7 +26,7 @@ def command(
     Only https addresses are used, an interrupted download continues, and a file appears only when it is whole. Every
     file has its own licence, which is printed; files of published checksum are checked against it.
     """
-    from padinv.cli.main import say
+    from padinv.cli.console import say
     from padinv.cli.progress import progress_bar
     from padinv.losses.weight_files import find_cached, known
     from padinv.runtime.download import cache_folder, download

@@ -36,10 +36,10 @@ def command(
     machine without a GPU, verifies what is there. Ctrl-C still writes a report of the checks so far. Exit code 0:
     nothing failed; 1: something did; 130: interrupted.
     """
-    from padinv.cli.main import printable
     from padinv.cli.progress import progress_bar
     from padinv.export.verify import Options, verify
     from padinv.runtime.errors import UsageError
+    from padinv.runtime.text import printable
 
     names = tuple(one.value for one in backend or ())
     if "auto" in names:

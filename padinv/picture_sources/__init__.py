@@ -7,7 +7,7 @@ Example:
     pixels = source.read(0, 256)  # uint8 RGB [256, 256, 3]
 """
 
-from padinv.picture_sources.opening import open_pictures
+from padinv.picture_sources.opening import open_named, open_pictures
 from padinv.picture_sources.source import PictureSource, printable
 
-__all__ = ["PictureSource", "open_pictures", "printable"]
+__all__ = ["PictureSource", "open_named", "open_pictures", "printable"]

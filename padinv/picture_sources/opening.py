@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from padinv.picture_sources.folder import FolderSource
 from padinv.picture_sources.lmdb_database import LmdbSource
+from padinv.picture_sources.named_files import NamedFiles
 from padinv.picture_sources.parquet import ParquetSource
 from padinv.picture_sources.remote import fetch, is_url
 from padinv.picture_sources.source import PictureSource, printable
@@ -22,6 +23,17 @@ from padinv.runtime.files import open_regular
 KINDS = "a folder of pictures, a ZIP or tar archive, tar shards, an LMDB database, or parquet files"
 TABLES = (".parquet", ".arrow")
 MAX_SHARDS = 100_000
+
+
+def open_named(paths: Sequence[Path | str]) -> PictureSource:
+    """What several paths name: one of them is opened by `open_pictures`, unless it is a picture itself.
+
+    Raises:
+        InputError, MissingPackageError: see `open_pictures`.
+    """
+    if len(paths) == 1 and not (is_image_name(str(paths[0])) and not is_url(str(paths[0]))):
+        return open_pictures(paths[0])
+    return NamedFiles(paths)
 
 
 def open_pictures(place: Path | str) -> PictureSource:

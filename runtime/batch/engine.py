@@ -300,12 +300,12 @@ class _Run:
     def _record(self) -> None:
         if not self.writing:
             return
-        futures = [future for _, _, future in self.writing]
+        # A write that a closed pool has cancelled ends as "cancelled", but never tells those who wait for it.
+        futures = [future for _, _, future in self.writing if not future.cancelled()]
         try:
             wait(futures)
         finally:
-            for future in futures:
-                future.cancel()
+            futures = [future for future in futures if not future.cancel()]
             wait(futures)
             ready = [f for f in futures if not f.cancelled() and f.exception() is None]
             with undisturbed():

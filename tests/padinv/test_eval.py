@@ -302,6 +302,37 @@ def test_two_models_from_the_command_line(
     assert files == [".csv", ".json", ".json"]
 
 
+def test_pictures_are_named_first_and_the_older_form_measures_the_same(
+    run_cli: Callable, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for seed in range(4):
+        (folder / f"{seed}.png").write_bytes(picture_bytes(seed))
+    options = ("--backend", "cpu", "--json", "--resamples", 100)
+
+    def measured(*arguments: object) -> dict:
+        result = run_cli("eval", *arguments, "--out", tmp_path / f"out{len(list(tmp_path.iterdir()))}", *options)
+        assert result.code == 0, result.err
+        document = json.loads(result.out)
+        assert (document["schema"], document["status"], document["skipped"]) == (1, "done", [])
+        return {key: document["results"][0][key] for key in ("name", "pictures")} | {
+            name: entry["value"] for name, entry in document["results"][0]["metrics"].items()
+        }
+
+    new = measured(folder, "--model", tiny_bundle)
+    assert new == measured(tiny_bundle, "--data", folder)
+    assert new == measured("--data", folder, "--model", tiny_bundle)
+    assert new == measured(*sorted(folder.iterdir()), "--model", tiny_bundle)
+    assert new == measured(f"{folder}/*.png", "--model", tiny_bundle)
+    assert measured(folder / "2.png", "--model", tiny_bundle)["pictures"] == 1
+    for wrong in ((), (folder, "--data", folder, "--model", tiny_bundle), (folder, folder, "--data", folder)):
+        assert run_cli("eval", *wrong).code == 2
+    missing = run_cli("eval", folder / "2.png", folder / "none.png", "--model", tiny_bundle)
+    assert missing.code == 1
+    assert "none.png does not exist" in missing.err
+
+
 def test_damaged_pictures_are_skipped_and_named(run_cli: Callable, tiny_bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "faces"
     folder.mkdir()

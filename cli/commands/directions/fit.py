@@ -66,8 +66,8 @@ def command(
     padinv directions fit smile photos/ --labels labels.csv --control age. Two classes are fitted by logistic
     regression, scores by ridge regression, on latents, padding or both.
     """
+    from padinv.cli.console import say
     from padinv.cli.edit_common import Setup
-    from padinv.cli.main import say
     from padinv.cli.progress import progress_bar
     from padinv.runtime.batch.labelled import encode
     from padinv.runtime.editing.fit_direction import fit_direction

@@ -23,10 +23,11 @@ def command(
     as_json: opt.JsonOption = False,
 ) -> None:
     """List the directions that a model ships, with what was measured of each, and those of files and folders."""
-    from padinv.cli.main import printable, say
+    from padinv.cli.console import say
     from padinv.runtime.bundle import read_bundle
     from padinv.runtime.editing.gallery import gallery_direction, gallery_names
     from padinv.runtime.errors import InputError, MismatchError
+    from padinv.runtime.text import printable
 
     bundle = read_bundle(model)
     found = [

@@ -89,7 +89,7 @@ def _codes(reader: Reader, paths: list[str], batch: int) -> Inversion:
 
 
 def _print(terms: list[Term], facts: list[dict], made: dict[str, str], as_json: bool) -> None:
-    from padinv.cli.main import printable
+    from padinv.runtime.text import printable
 
     if as_json:
         typer.echo(json.dumps({"directions": facts, "sheet": made.get("sheet")}))
