@@ -80,8 +80,6 @@ class Machine:
 
 def this_machine() -> Machine:
     """Read the machine this process runs on."""
-    from padinv import __version__
-
     return Machine(
         processor=_processor(),
         cores=usable_cores(),
@@ -89,7 +87,7 @@ def this_machine() -> Machine:
         gpus=_gpus(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        padinv=__version__,
+        padinv=sys.modules["padinv"].__version__,  # imported before anything inside it
         packages=_versions(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     )
