@@ -13,7 +13,7 @@ import typer
 
 from padinv.cli.common import open_in_browser, settings
 from padinv.cli.console import say
-from padinv.runtime.errors import ExitCode, OutputError, UsageError
+from padinv.runtime.errors import ExitCode, InputError, OutputError, UsageError
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -58,7 +58,11 @@ def new_outcome(problems: Sequence[tuple[str, str]] = ()) -> Outcome:
     """An outcome with (path, sentence) of inputs that were lost before the first event."""
     from padinv.runtime.batch.engine import Outcome, Skipped
 
-    return Outcome([], [], [Skipped(path, sentence) for path, sentence in problems])
+    skipped = [
+        Skipped(path, sentence, code=InputError.code if not path or os.path.lexists(path) else "missing")
+        for path, sentence in problems
+    ]
+    return Outcome([], [], skipped)
 
 
 def follow(

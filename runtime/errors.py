@@ -24,11 +24,16 @@ class PadInvError(Exception):
 
     Attributes:
         exit_code: of a command that fails with it.
-        code: short name for programs, as --json prints it.
+        code: short name for programs, as --json prints it; a class has one, and an error may have a closer one.
     """
 
     exit_code = ExitCode.FAILED
     code = "error"
+
+    def __init__(self, message: str = "", *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
 
 
 class UsageError(PadInvError):
@@ -39,7 +44,10 @@ class UsageError(PadInvError):
 
 
 class InputError(PadInvError):
-    """A file that came from outside cannot be used: missing, corrupt, too large, of a foreign kind."""
+    """A file that came from outside cannot be used: missing, corrupt, too large, of a foreign kind.
+
+    Its codes: missing, unreadable, empty, not-an-image, damaged, too-large, no-face; input where none of them fits.
+    """
 
     code = "input"
 

@@ -128,12 +128,14 @@ class Aligner:
         as_it_is = "so the picture was taken as it is"
         if isinstance(placements, str):
             if self.mode == "always":
-                raise InputError(f"{placements}, so it was skipped")
+                raise InputError(f"{placements}, so it was skipped", code="no-face")
             return Placement(faces=None, note=f"{placements}, {as_it_is}")
         if self._face > len(placements):
             what = "no face was found" if not placements else f"only {_count(len(placements))} found"
             if self.mode == "always":
-                raise InputError(f"{what} in {name}, so it was skipped; give landmarks with --landmarks")
+                raise InputError(
+                    f"{what} in {name}, so it was skipped; give landmarks with --landmarks", code="no-face"
+                )
             return Placement(faces=len(placements), note=f"{what} in {name}, {as_it_is}")
         transform = placements[self._face - 1]
         if self.mode == "auto" and placement_error(transform, full, self.fit) <= ALIGNED:

@@ -25,6 +25,7 @@ from padinv.runtime.errors import ExitCode, InputError, MismatchError, UsageErro
 from padinv.runtime.files import write_bytes
 
 MAX_WORKERS = 4
+EXISTS = "exists"  # the code of an input whose result would replace a file that is not its own
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -117,11 +118,16 @@ class Kept:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An input that gave nothing, and a sentence that says why."""
+    """An input that gave nothing, and a sentence that says why.
+
+    Attributes:
+        code: short name of the reason for programs: that of a `PadInvError`, or 'exists' where a file was in the way.
+    """
 
     path: str
     reason: str
     task: Task | None = None
+    code: str = InputError.code
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,7 @@ def run(
                 yield Kept(task, record)
                 continue
             if sentence := log.foreign(task, task.outputs.values()):
-                yield Skipped(task.path, sentence, task)
+                yield Skipped(task.path, sentence, task, EXISTS)
                 continue
         todo.append(task)
     if todo:
@@ -211,7 +217,7 @@ class _Run:
                 batch: list[tuple[Task, Any]] = []
                 for task, result in self._read_ahead(pool, todo):
                     if isinstance(result, (InputError, MismatchError)):
-                        yield Skipped(task.path, str(result), task)
+                        yield Skipped(task.path, str(result), task, result.code)
                     else:
                         batch.append((task, result))
                     if len(batch) >= self.size:
@@ -261,7 +267,7 @@ class _Run:
             yield from self._finish()
             for (task, _), product in zip(part, products, strict=True):
                 if isinstance(product, (InputError, MismatchError)):
-                    yield Skipped(task.path, str(product), task)
+                    yield Skipped(task.path, str(product), task, product.code)
                 else:  # one by one: an interruption has to know
                     self.writing.append((task, product, pool.submit(self._write, task, product)))
 

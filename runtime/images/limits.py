@@ -175,7 +175,7 @@ def jpeg_layout(data: bytes, name: object) -> JpegLayout:
     else:
         raise InputError(f"{name} has more than {_MAX_SEGMENTS:,} JPEG segments, so it was not read; save it again")
     if size is None:
-        raise InputError(f"{name} is damaged and was skipped (it has no JPEG frame)")
+        raise InputError(f"{name} is damaged and was skipped (it has no JPEG frame)", code="damaged")
     complete = all(len(done.get(component, ())) == 64 for component in components)
     return JpegLayout(data, size, complete, restarts, end)
 

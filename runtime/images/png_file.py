@@ -57,7 +57,7 @@ def open_png(file: BinaryIO, name: object) -> PngFile:
         if count == 0:
             header = file.read(13)
             if kind != b"IHDR" or len(header) < 13:
-                raise InputError(f"{name} is damaged and was skipped (its PNG header is missing)")
+                raise InputError(f"{name} is damaged and was skipped (its PNG header is missing)", code="damaged")
             size = (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big"))
             depth, colour = header[8], header[9]
         if len(head) < 8:

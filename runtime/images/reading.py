@@ -69,7 +69,8 @@ def read_image(
         with open_regular(path) as file:
             return _read(file, Path(path), enough, keep_profile, MAX_PIXELS)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        code = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        raise InputError(f"{path} cannot be read: {error.strerror or error}", code=code) from error
 
 
 def read_image_bytes(
@@ -116,16 +117,17 @@ def _kind(file: BinaryIO, path: Path) -> tuple[str, bytes]:
     """The format of a file, and its first bytes."""
     file_bytes = file.seek(0, 2)
     if file_bytes == 0:
-        raise InputError(f"{path} is empty (0 bytes), so it was skipped")
+        raise InputError(f"{path} is empty (0 bytes), so it was skipped", code="empty")
     if file_bytes > MAX_FILE_BYTES:
-        raise InputError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB, so it was not read")
+        raise InputError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB, so it was not read", code="too-large")
     file.seek(0)
     head = file.read(_HEAD_BYTES)
     kind = sniff(head[:512])
     if kind is None:
         raise InputError(
             f"{path} is not a PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC image (it is {describe_foreign(head[:512])}), "
-            "so it was skipped"
+            "so it was skipped",
+            code="not-an-image",
         )
     return kind, head
 
@@ -140,7 +142,9 @@ def _sentences(path: Path, max_pixels: int) -> Iterator[list[str]]:
         raise
     except Image.DecompressionBombError as error:
         limit = max_pixels // 1_000_000
-        raise InputError(f"{path} has more than {limit} million pixels, so it was not read") from error
+        raise InputError(
+            f"{path} has more than {limit} million pixels, so it was not read", code="too-large"
+        ) from error
     except MemoryError as error:
         raise InputError(f"{path} does not fit in memory, so it was skipped") from error
     except Exception as error:  # Pillow raises about a dozen unrelated types for damaged files
@@ -148,7 +152,9 @@ def _sentences(path: Path, max_pixels: int) -> Iterator[list[str]]:
         if type(error).__name__ == "UnidentifiedImageError":
             reason = "its header cannot be read"
         cause = "is truncated" if "truncated" in reason.lower() else "is damaged"
-        raise InputError(f"{path} {cause} and was skipped ({''.join(state)} decoder: {reason})") from error
+        raise InputError(
+            f"{path} {cause} and was skipped ({''.join(state)} decoder: {reason})", code="damaged"
+        ) from error
 
 
 class _Decoder:
@@ -176,7 +182,9 @@ class _Decoder:
         else:
             size = header_size(kind, head)
             if size is None:
-                raise InputError(f"{self.path} is damaged and was skipped (its header does not say its size)")
+                raise InputError(
+                    f"{self.path} is damaged and was skipped (its header does not say its size)", code="damaged"
+                )
             self._check_size(size, kind)
         if self.facts is not None:
             self._check_size(self.facts.size, kind)

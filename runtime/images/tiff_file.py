@@ -81,9 +81,11 @@ def find_page(file: BinaryIO, name: object) -> TiffPage:
     except InputError:
         raise
     except Exception as error:  # Pillow raises about a dozen unrelated types for damaged directories
-        raise InputError(f"{name} is damaged and was skipped (its TIFF directory cannot be read)") from error
+        raise InputError(
+            f"{name} is damaged and was skipped (its TIFF directory cannot be read)", code="damaged"
+        ) from error
     if first is None:
-        raise InputError(f"{name} is damaged and was skipped (it has no TIFF directory)")
+        raise InputError(f"{name} is damaged and was skipped (it has no TIFF directory)", code="damaged")
     return _checked(first[1], first[0], name)
 
 

@@ -117,3 +117,26 @@ def test_json_tells_of_failures_too(
     assert (document["schema"], document["status"], document["error"]["code"]) == (1, status, kind)
     assert document["results"] == document["skipped"] == []
     assert document["error"]["message"].split(";")[0] in " ".join(result.err.split())
+
+
+def test_skipped_inputs_have_path_reason_and_code(invert: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not an image")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b.png.png").write_text("somebody else's")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    names = ("text.png", "empty.png", "cut.png", "b.png", "none.png")
+    result = invert(*(tmp_path / name for name in names), "--json")
+    assert result.code == 3
+    document = json.loads(result.out)
+    assert (document["schema"], document["status"], len(document["results"])) == (1, "partly", 1)
+    codes = {Path(one["path"]).name: one["code"] for one in document["skipped"]}
+    assert codes == {
+        "text.png": "not-an-image",
+        "empty.png": "empty",
+        "cut.png": "damaged",
+        "b.png": "exists",
+        "none.png": "missing",
+    }
+    assert all(Path(one["path"]).name in one["reason"] for one in document["skipped"])
