@@ -15,7 +15,7 @@ VERB_GROUPS: dict[str, tuple[str, ...]] = {
     "Invert and edit photographs": (
         "demo", "invert", "blend", "edit", "custom-edit", "interpolate", "directions", "align", "generate", "studio",
     ),
-    "Make and use models": ("import", "export", "info", "bench", "verify", "serve"),
+    "Make and use models": ("fetch", "import", "export", "info", "bench", "verify", "serve"),
     "Train and measure": ("dataset", "train", "train-generator", "eval"),
 }  # fmt: skip
 OTHER = "Other commands"
@@ -59,6 +59,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "padinv export runs/faces --out my-bundle --fp16",
         "padinv export --generator G.safetensors --encoder E.safetensors --out my-bundle",
     ),
+    "fetch": ("padinv fetch", "padinv fetch lpips-alex --to weights"),
     "generate": ("padinv generate --seeds 0-15 --truncation 0.7", "padinv generate a.safetensors --out rendered"),
     "import": (
         "padinv import stylegan2-ffhq.pkl --out G.safetensors",

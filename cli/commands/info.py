@@ -10,7 +10,7 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.cli.info_summary import summary
-from padinv.cli.main import printable
+from padinv.runtime.text import printable
 
 DEFAULT_DRAWING = Path("padinv-out/padding.png")
 

@@ -13,7 +13,6 @@ from padinv.picture_sources.source import PictureSource, printable
 from padinv.runtime.batch.find_inputs import gather
 from padinv.runtime.errors import InputError
 from padinv.runtime.files import open_regular
-from padinv.runtime.images import prepare, read_image
 from padinv.runtime.images.limits import MAX_FILE_BYTES
 
 
@@ -72,7 +71,3 @@ class NamedFiles(PictureSource):
                 return file.read()
         except OSError as error:
             raise InputError(f"{self.label(index)} cannot be read: {error.strerror or error}") from error
-
-    def read(self, index: int, size: int) -> np.ndarray:
-        image, full = read_image(self._files[index].path, enough=3 * size)
-        return prepare(image, size, "crop", full).pixels
