@@ -215,7 +215,7 @@ def test_the_reference_implementations_protocol_reduces_and_clamps_differently(t
     clamped = measure(ours, source, found, tmp_path / "out")
     free = measure(theirs, source, found, tmp_path / "out", protocol="reference")
     area = pixels.reshape(256, 2, 256, 2, 3).astype(np.float64).mean(axis=(1, 3)) / 127.5 - 1
-    assert free.columns["mse"][0] == pytest.approx(np.square(3.0 - area).mean(), rel=1e-3)
+    assert free.columns["mse"][0] == pytest.approx(np.square(3.0 - area).mean(), rel=5e-3)  # pixels are rounded
     assert clamped.columns["mse"][0] == pytest.approx(np.square(1.0 - x).mean(), rel=1e-4)
     assert (clamped.conditions["protocol"], free.conditions["protocol"]) == ("paper", "reference")
     assert clamped.json != free.json
