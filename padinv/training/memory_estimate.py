@@ -129,7 +129,7 @@ def _alone(network: nn.Module) -> Iterator[None]:
 
 def _step_bytes(trainer: EncoderTrainer, weights: list[Tensor]) -> int:
     config, size = trainer.config, trainer.generator.spec.image_size
-    device = trainer.accelerator.device
+    device = trainer.raw_encoder.w_avg.device  # on several CPU processes accelerate calls it cpu:0
     precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.mixed_precision)
     encoder, generator, discriminator = trainer.raw_encoder, trainer.generator, trainer.raw_discriminator
 
