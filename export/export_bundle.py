@@ -144,7 +144,8 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
             write("generator", GeneratorGraph(pair.generator), False)
             write("mapping", MappingGraph(pair.generator), False)
         _write_constants(folder / "constants.safetensors", constants)
-        write_modulation(folder, pair.generator)
+        if not options.compact:  # a compact graph holds the weights under their names
+            write_modulation(folder, pair.generator)
         if options.half:
             write("encoder", EncoderGraph(pair.encoder, torch.float16), True)
             write("generator", GeneratorGraph(pair.generator, torch.float16), True)

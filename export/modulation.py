@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from padinv.models.generator import Generator
-from padinv.runtime.editing.sefa import MODULATION
+from padinv.runtime.editing.sefa import MODULATION, affine_names
 from padinv.runtime.files import write_bytes
 
 
@@ -16,12 +16,11 @@ def modulation_rows(generator: Generator) -> dict[str, np.ndarray]:
 
     Code l enters convolution l, and ToRGB at resolution 4 * 2^k reads code 2k + 1.
     """
-    rows: dict[int, list[np.ndarray]] = {code: [] for code in range(generator.spec.num_layers)}
-    for code, layer in enumerate(generator.layers):
-        rows[code].append(layer.affine.weight.detach().numpy())  # type: ignore[union-attr,operator]
-    for k, layer in enumerate(generator.to_rgb):
-        rows[2 * k + 1].append(layer.affine.weight.detach().numpy())  # type: ignore[union-attr,operator]
-    return {f"code_{code}": np.concatenate(found).astype(np.float16) for code, found in rows.items()}
+    state = generator.state_dict()
+    return {
+        f"code_{code}": np.concatenate([state[name].numpy() for name in names]).astype(np.float16)
+        for code, names in enumerate(affine_names(generator.spec))
+    }
 
 
 def write_modulation(folder: Path, generator: Generator) -> None:

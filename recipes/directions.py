@@ -8,9 +8,11 @@ BUNDLE   a bundle of a model of faces aligned to the template 'faces'; its folde
 
 smile, pose, age and lighting are scores of the photographs: the width of the mouth and the place of the nose among
 YuNet's landmarks, the middle of the annotated age bracket, and the difference in brightness between the face's halves.
-Each is fitted with the others, apparent gender and brightness as controls, and its unit is one standard deviation of
-the training codes. glasses, beard, bangs and lipstick are painted (benchmarks/edits_paint.py): their direction is the
-mean difference of painted and unpainted faces, and their unit goes from without to with.
+Each is fitted with the others, apparent gender and brightness as controls. Its unit is the largest whole number of
+standard deviations of the training codes, up to 6, that keeps identity and background within bounds on photographs that
+fitted nothing: one standard deviation is hardly visible. glasses, beard, bangs and lipstick are painted
+(benchmarks/edits_paint.py): their direction is the mean difference of painted and unpainted faces, and their unit the
+largest part of it within the same bounds.
 
 Figures go to directions/figures.json: on 200 photographs of val.zip, how far each attribute moves, measured by
 landmarks or by a classifier trained on other photographs, and what identity and background cost. A few minutes on two
@@ -33,7 +35,6 @@ from padinv.runtime.bundle import read_bundle, write_manifest
 from padinv.runtime.editing import Direction, apply, difference
 from padinv.runtime.editing.fit_direction import fit_direction
 from padinv.runtime.editing.gallery import FOLDER, SUFFIX
-from padinv.runtime.editing.sefa import MODULATION
 from padinv.runtime.files import write_json
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
@@ -44,6 +45,9 @@ PAINTED = ("glasses", "beard", "bangs", "lipstick")
 PAINTED_PAIRS = 200  # with more of them the mean difference hardly changes
 CLASSIFIER_FACES = 600  # of a painted attribute, half of them painted
 HELD_OUT = 200
+MOST_DEVIATIONS, CHECKED = 6, 60
+SHARES = (1.0, 0.85, 0.7, 0.5)  # of a painted change
+LEAST_IDENTITY, MOST_BACKGROUND = 0.82, 1.4  # relative to the reconstruction's, at a strength of 1 and of -1
 LICENCE = "fitted on FairFace (Karkkainen and Joo 2021), CC BY 4.0"
 PORTRAITS = ("grace-hopper.png", "eileen-collins.png")  # public domain; faces of the data set must not be shown
 
@@ -92,11 +96,42 @@ def fit_painted(model: Model, data: Data) -> dict[str, Direction]:
         direction = difference(codes, painted)
         direction.info |= {
             "space": "both",
-            "unit": f"from without to with: the mean of {len(faces)} painted pairs",
             "origin": {"method": "painted pairs", "images": len(faces), "script": "benchmarks/edits_paint.py"},
         }
         directions[name] = direction
     return directions
+
+
+def scale_to_visible(model: Model, direction: Direction, data: Data, identity: Identity, painted: bool) -> Direction:
+    """The direction with the largest unit that keeps identity and background within bounds."""
+    rows = slice(0, CHECKED)
+
+    def within(factor: float) -> bool:
+        longer = scaled(direction, factor)
+        cost = evaluate(model, longer, data.images[rows], data.codes[rows], brightness, identity)
+        return all(c["identity"] >= LEAST_IDENTITY and c["background"] <= MOST_BACKGROUND for c in cost.values())
+
+    images = direction.info["origin"]["images"]
+    if painted:
+        share = next((factor for factor in SHARES if within(factor)), SHARES[-1])
+        result = scaled(direction, share)
+        result.info["unit"] = f"{share:.0%} of the way from without to with: the mean of {images} painted pairs"
+        return result
+    deviations = 1
+    while deviations < MOST_DEVIATIONS and within(deviations + 1):
+        deviations += 1
+    result = scaled(direction, deviations)
+    number = "one standard deviation" if deviations == 1 else f"{deviations} standard deviations"
+    result.info["unit"] = f"{number} of {images} training codes along the direction"
+    return result
+
+
+def scaled(direction: Direction, factor: float) -> Direction:
+    """The same direction with a longer unit."""
+    rings = {r: ring * factor for r, ring in direction.rings.items()}
+    return Direction(
+        direction.wp * factor, direction.const * factor, rings, direction.generator_hash, dict(direction.info)
+    )
 
 
 def train_classifiers(model: Model, data: Data, identity: Identity) -> dict[str, Classifier]:
@@ -147,15 +182,6 @@ def sheet(model: Model, directions: dict[str, Direction], path: Path) -> None:
     Image.fromarray(contact_sheet(rows, [f"{s:+d}" for s in strengths], model.bundle.name)).save(path)
 
 
-def ensure_modulation(folder: Path) -> None:
-    """Add SeFa's weights to a compact bundle that was exported before bundles had them."""
-    if not (folder / MODULATION).exists():
-        from padinv.checkpoints.compact_bundle import bundle_generator
-        from padinv.export.modulation import write_modulation
-
-        write_modulation(folder, bundle_generator(folder))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
@@ -177,6 +203,8 @@ def main() -> None:
     print("training the classifiers that measure", flush=True)
     other = Data(model, detector, given.faces / "train.zip", labels, range(n, 2 * n))
     by_name = measures(detector, train_classifiers(model, other, identity))
+    for name in directions:
+        directions[name] = scale_to_visible(model, directions[name], other, identity, name in PAINTED)
     del other
     print("measuring", flush=True)
     held_out = Data(model, detector, given.faces / "val.zip", labels, range(HELD_OUT))
@@ -200,7 +228,6 @@ def main() -> None:
         figures["directions"][name] = {"unit": direction.info["unit"], **direction.info["accuracy"], **effect}
         print(name, direction.info["accuracy"], effect, flush=True)
     write_json(given.bundle / FOLDER / "figures.json", figures)
-    ensure_modulation(given.bundle)
     kept = {key: value for key, value in model.bundle.manifest.items() if key not in ("files", "format")}
     write_manifest(given.bundle, kept)
     read_bundle(given.bundle)

@@ -68,14 +68,14 @@ def require_safe_graph(data: bytes, name: str) -> None:
             an operator of another domain, control flow or randomness.
     """
     try:
-        _Walk(data).model()
+        GraphWalk(data).model()
     except UnsafeGraph as error:
         raise BundleError(
             f"{name} {error}, so the model was not loaded; padinv never exports such a graph: use a bundle you trust"
         ) from error
 
 
-class _Walk:
+class GraphWalk:
     """One file, walked message by message. A field is (number, wire type, value or start of its bytes, its end)."""
 
     def __init__(self, data: bytes) -> None:

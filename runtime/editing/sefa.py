@@ -2,7 +2,8 @@
 
 A code w enters layer l through the affine map A_l w + b_l. The unit vector n that moves the styles of the chosen layers
 most is the leading eigenvector of sum_l A_l^T A_l; the next ones follow in order. As in the authors' code, the rows of
-A_l are normalised first. A bundle carries the matrices in `modulation.safetensors`, so that no torch is needed.
+A_l are normalised first. No torch is needed: a bundle carries the matrices in `modulation.safetensors`, and a compact
+one in its generator's graph, under the names of the network.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 from padinv.runtime.bundle import Bundle
 from padinv.runtime.editing.direction import Direction
 from padinv.runtime.errors import BundleError, UsageError
+from padinv.runtime.onnx_safety import require_safe_graph
+from padinv.runtime.onnx_weights import read_weights
 from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -30,19 +33,44 @@ def modulation_weights(bundle: Bundle) -> list[np.ndarray]:
     Raises:
         BundleError: the bundle has none (it was exported by an older padinv), or the file is damaged.
     """
-    if not bundle.has(MODULATION):
+    where = MODULATION if bundle.has(MODULATION) else "generator.onnx"
+    arrays = bundle.arrays(MODULATION) if bundle.has(MODULATION) else _in_graph(bundle)
+    if not arrays:
         raise BundleError(
             f"the bundle {bundle.folder} holds no modulation weights ({MODULATION}), which SeFa needs; export it again "
             "with this version of padinv"
         )
-    arrays = bundle.arrays(MODULATION)
     weights = []
     for code in range(bundle.spec.num_layers):
         array = arrays.get(f"code_{code}")
         if array is None or array.ndim != 2 or array.shape[1] != bundle.spec.w_dim or not np.isfinite(array).all():
-            raise BundleError(f"{bundle.folder / MODULATION} holds no usable weights of code {code}; export it again")
+            raise BundleError(f"{bundle.folder / where} holds no usable weights of code {code}; export it again")
         weights.append(np.asarray(array, np.float64))
     return weights
+
+
+def affine_names(spec: ModelSpec) -> list[list[str]]:
+    """For each latent code, the names of the affine maps that read it: a convolution's and, for odd ones, ToRGB's."""
+    names = [[f"layers.{code}.affine.weight"] for code in range(spec.num_layers - 1)] + [[]]
+    for k in range(len(spec.resolutions)):
+        names[2 * k + 1].append(f"to_rgb.{k}.affine.weight")
+    return names
+
+
+def _in_graph(bundle: Bundle) -> dict[str, np.ndarray]:
+    """The weights of a compact bundle's generator, as `modulation.safetensors` has them; nothing of another graph."""
+    by_code = [[f"generator.{name}" for name in names] for names in affine_names(bundle.spec)]
+    data = bundle.read_bytes("generator.onnx")
+    require_safe_graph(data, str(bundle.folder / "generator.onnx"))
+    try:
+        found = read_weights(data, [name for names in by_code for name in names])
+        return {
+            f"code_{code}": np.concatenate([found[name] for name in names])
+            for code, names in enumerate(by_code)
+            if all(name in found for name in names)
+        }
+    except ValueError as error:
+        raise BundleError(f"{bundle.folder / 'generator.onnx'} holds no readable weights ({error})") from error
 
 
 def closed_form(

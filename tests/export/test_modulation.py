@@ -43,3 +43,28 @@ def test_an_exported_bundles_first_direction_moves_the_styles_most(exported: Pat
     total = sum(moved(unit) for unit in np.eye(SPEC.w_dim))
     assert best / total == pytest.approx(share[0], rel=0.01)
     np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-9)
+
+
+def test_a_compact_bundle_needs_no_file_for_it() -> None:
+    """Its graph holds the raw weights by name, and they are read without the package onnx."""
+    from padinv.export.compact_modules import CompactGenerator, rounded, to_compact_onnx
+    from padinv.export.modulation import modulation_rows
+    from padinv.export.onnx_modules import graphs
+    from padinv.runtime.editing.sefa import affine_names
+    from padinv.runtime.onnx_weights import read_weights
+
+    generator = rounded(lively_generator())
+    data = to_compact_onnx(CompactGenerator(generator), graphs(SPEC)["generator"]).SerializeToString()
+    names = affine_names(SPEC)
+    found = read_weights(data, [f"generator.{name}" for several in names for name in several])
+    expected = modulation_rows(generator)
+    for code, several in enumerate(names):
+        rows = np.concatenate([found[f"generator.{name}"] for name in several])
+        np.testing.assert_allclose(rows, expected[f"code_{code}"], rtol=1e-3, atol=1e-3)
+
+
+def test_the_built_in_model_has_closed_form_directions() -> None:
+    weights = modulation_weights(read_bundle())
+    assert len(weights) == read_bundle().spec.num_layers
+    _, share = closed_form(weights, None, 3)
+    assert share[0] > 1.5 / read_bundle().spec.w_dim
