@@ -148,6 +148,15 @@ def aliased_records() -> bytes:
     return moved + pickle_entry + fixed + bytes(tail)
 
 
+def torch_file_of_names(names: list[str]) -> bytes:
+    """One small tensor under every one of these names."""
+    storage = b"(" + text("storage") + b"h\x02" + text("0") + text("cpu") + number(16) + b"tQ"
+    tensor = b"h\x00(" + storage + b"K\x00" + b"K\x04K\x04\x86" + b"K\x04K\x01\x86\x89}tR"
+    head = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x000ctorch\nFloatStorage\nq\x020"
+    body = b"".join(text(name) + b"h\x05" for name in names)
+    return zip_of(head + tensor + b"q\x050}(" + body + b"u.", **{"data/0": bytes(64)})
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     # Constructors that copy what the file names again and again.
     "ordered dictionaries of one list": lambda: (
@@ -197,6 +206,27 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         + b"".join(text(f"{i}") + b"}(h\x00}u" for i in range(3000)) + b"u."
     ),
     "records that are one": aliased_records,
+    "long lines": lambda: b"\x80\x02(" + (b"V" + b"a" * 300 + b"\n") * 14_000 + b"t.",
+    "names to look up": lambda: b"\x80\x02(" + b"cA\nb\n" * 900_000 + b"t.",
+    "objects of a project": lambda: b"\x80\x02cA\nb\nq\x00(" + b"h\x00)R" * 480_000 + b"t.",
+    "keys that are long tuples": lambda: (
+        b"\x80\x02(" + text("a" * 190) * 60 + b"tq\x00(" + b"}h\x00Ns" * 300_000 + b"t."
+    ),
+    "keys that are bytes": lambda: (
+        b"\x80\x04B" + struct.pack("<I", 4000) + b"a" * 4000 + b"\x94(" + b"}h\x00Ns" * 300_000 + b"t."
+    ),
+    "a class name that is a nested list": lambda: (
+        b"\x80\x04(]\x94" + b"".join(b"(" + (b"h" + bytes([i])) * 10 + b"l\x94" for i in range(30))
+        + b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n}(" + text("class_name") + b"h\x1e"
+        + text("state") + b"}u\x85Rt."
+    ),
+    "one tensor under many names": lambda: torch_file_of_names(
+        [f"x{i}" for i in range(300_000)] + ["conv1.conv.weight", "to_rgb1.conv.weight", "input.input"]
+    ),
+    "one filter under many names": lambda: torch_file_of_names(
+        [f"x{i}.kernel" for i in range(200_000)] + ["conv1.conv.weight", "to_rgb1.conv.weight", "input.input"]
+    ),
+    "names of many parts": lambda: torch_file_of_names(["a." * 480 + str(i) for i in range(8000)]),
     # Indices.
     "zip64 record that lies": zip64_record_that_lies,
     "a zip of 60,000 records": lambda: many_records(60_000),

@@ -67,7 +67,7 @@ _INERT_STANDARD = {
     "builtins": {"slice", "range", "complex", "bytearray", "bytes", "tuple"},
     "logging": {"Logger", "getLogger"}, "typing": None, "functools": set(), "re": set(),
 }  # fmt: skip
-_TENSOR_COST, _STORAGE_COST = 400, 250
+_TENSOR_COST, _STORAGE_COST = 400, 800
 _TENSORFLOW = ("dnnlib.tflib", "tensorflow", "tfutil", "training.networks_progan")
 
 
@@ -243,7 +243,7 @@ def _as_dict(args: tuple[Any, ...], machine: Unpickler) -> dict[Any, Any]:
     if isinstance(args[0], dict):
         return dict(args[0])
     if isinstance(args[0], (list, tuple)) and all(isinstance(p, (list, tuple)) and len(p) == 2 for p in args[0]):
-        return {check_key(k): plain(v) for k, v in args[0]}
+        return {check_key(k, machine.spend): plain(v) for k, v in args[0]}
     raise Refused("is damaged (a dictionary in it is made of something else)")
 
 
@@ -256,7 +256,7 @@ def _set(args: tuple[Any, ...], machine: Unpickler) -> set[Any] | frozenset[Any]
     if not isinstance(items, (list, tuple, set, frozenset)):
         raise Refused("is damaged (a set in it is made of something else)")
     machine.spend(SET_COST + MEMBER_COST * len(items), len(items))
-    return {check_key(item) for item in items}
+    return {check_key(item, machine.spend) for item in items}
 
 
 def _encode(args: tuple[Any, ...], machine: Unpickler) -> bytes:
@@ -278,7 +278,8 @@ def _persistent_object(args: tuple[Any, ...], machine: Unpickler) -> Persistent:
     meta = args[0] if args else None
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
         raise Refused("is damaged (an object in it has no state)")
-    return Persistent(str(meta.get("class_name", ""))[:200], meta["state"])
+    name = meta.get("class_name")  # of any kind: a text made of a nested list could take for ever
+    return Persistent(name[:200] if isinstance(name, str) else "", meta["state"])
 
 
 def _int_tuple(value: Any) -> tuple[int, ...]:

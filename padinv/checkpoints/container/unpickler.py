@@ -32,6 +32,7 @@ DICT_COST, PAIR_COST = 240, 110
 SET_COST, MEMBER_COST = 200, 80
 SPAN_COST = 120
 
+_OBJECT = 200  # an object of Python's with a dictionary of its own, or nearly
 _WINDOW = 1 << 15
 _KEY_TYPES = (str, int, float, bool, bytes, type(None))
 _NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
@@ -57,6 +58,8 @@ class Opaque:
 
 class Marked:
     """A value whose maker wants to see its state when the file sets it."""
+
+    __slots__ = ("maker", "value")
 
     def __init__(self, value: Any, maker: Constructor) -> None:
         self.value, self.maker = value, maker
@@ -123,12 +126,14 @@ class Unpickler:
             Refused: there is no line feed.
         """
         limit = min(limit + 1, self.length - self.position)
-        for reach in (min(limit, 256), limit):
-            if (end := self._peek(reach).find(b"\n")) >= 0:
-                text = self.text(end)
-                self.position += 1
-                return text
-        raise Refused("is damaged (a line in it has no end)")
+        reach = min(limit, 256)
+        while (end := self._peek(reach).find(b"\n")) < 0:
+            if reach == limit:
+                raise Refused("is damaged (a line in it has no end)")
+            reach = min(limit, 8 * reach)  # the work stays in proportion to the line
+        text = self.text(end)
+        self.position += 1
+        return text
 
     def text(self, size: int, encoding: str = "utf-8") -> str:
         if size > MAX_TEXT:
@@ -207,12 +212,14 @@ class Unpickler:
             raise Refused("is damaged (it calls what cannot be called)")
         if len(args) > MAX_ARGUMENTS:  # the file may ask for the same arguments again and again
             raise Refused("is damaged (it calls something with too many arguments)")
+        self.spend(_OBJECT, len(args))
         made = maker.call(tuple(plain(a) for a in args), self)
         self.stack.append(made)
 
     def global_(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise Refused("is damaged (a name in it is no text)")
+        self.spend(2 * _OBJECT)
         self.stack.append(self.find(module, name))
 
     def set_items(self, target: Any, items: list[Any]) -> None:
@@ -223,7 +230,7 @@ class Unpickler:
             raise Refused("is damaged (it fills what is not a dictionary)")
         self.spend(PAIR_COST * (len(items) // 2) + (0 if target else DICT_COST))
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[check_key(key)] = plain(value)
+            target[check_key(key, self.spend)] = plain(value)
 
     def extend(self, target: Any, items: list[Any]) -> None:
         target = plain(target)
@@ -239,7 +246,7 @@ class Unpickler:
         if type(target) is not set:
             raise Refused("is damaged (it adds to what is not a set)")
         self.spend(MEMBER_COST * len(items))
-        target.update(check_key(item) for item in items)
+        target.update(check_key(item, self.spend) for item in items)
 
 
 def plain(value: Any) -> Any:
@@ -247,7 +254,7 @@ def plain(value: Any) -> Any:
     return value.value if isinstance(value, Marked) else value
 
 
-def check_key(key: Any) -> Any:
+def check_key(key: Any, spend: Callable[[int], None]) -> Any:
     """A dictionary key or set member that is cheap to look up.
 
     Tuples become texts: hashing nested ones can take for ever, and flat ones of equal hash are easy to make.
@@ -257,6 +264,7 @@ def check_key(key: Any) -> Any:
     """
     key = plain(key)
     if isinstance(key, Span):
+        spend(key.length + _OBJECT)
         key = key.bytes(4096)
     flat = key if type(key) is tuple else (key,)
     if len(flat) > MAX_KEY_PARTS or not all(type(k) in _KEY_TYPES for k in flat):
@@ -267,7 +275,9 @@ def check_key(key: Any) -> Any:
         return key
     if any(isinstance(k, (str, bytes)) and len(k) > MAX_KEY_TEXT for k in flat):
         raise Refused("uses a text as a key that is too long")
-    return repr(key)
+    text = repr(key)
+    spend(len(text) + _OBJECT)
+    return text
 
 
 # -- one small function an operation
@@ -435,7 +445,7 @@ _OPERATIONS: dict[bytes, Callable[[Unpickler], None]] = {
     b"\x86": _tuple(2),
     b"\x87": _tuple(3),
     b"d": _dict,
-    b"\x91": _put(lambda m: frozenset(check_key(v) for v in _list(m, MEMBER_COST, SET_COST))),
+    b"\x91": _put(lambda m: frozenset(check_key(v, m.spend) for v in _list(m, MEMBER_COST, SET_COST))),
     b"a": lambda m: (lambda item: m.extend(m.top(), [item]))(m.pop()),
     b"e": lambda m: (lambda items: m.extend(m.top(), items))(m.pop_mark()),
     b"s": lambda m: (lambda value, key: m.set_items(m.top(), [key, value]))(m.pop(), m.pop()),

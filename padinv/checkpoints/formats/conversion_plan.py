@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from padinv.runtime.spec import ModelSpec
 
 _FILTER = (1.0, 3.0, 3.0, 1.0)
+MAX_FILTERS = 500
 
 
 class Unsupported(Refused):
@@ -128,8 +129,11 @@ class View:
         Raises:
             Unsupported: another filter; it is named.
         """
-        for name, ref in self.network.tensors.items():
-            if is_filter(name) and not _is_usual_filter(ref):
+        filters = [(name, ref) for name, ref in self.network.tensors.items() if is_filter(name)]
+        if len(filters) > MAX_FILTERS:
+            raise Unsupported(f"has {len(filters)} resampling filters, more than any StyleGAN2")
+        for name, ref in filters:
+            if not _is_usual_filter(ref):
                 raise Unsupported(
                     f"resamples with a filter other than [1, 3, 3, 1] ({name}); padinv's layers have only that one"
                 )

@@ -7,6 +7,7 @@ style's bias at run time, the epsilon on scaled weights, `truncation.w_avg`.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from padinv.checkpoints.canonicalize import Network
@@ -45,7 +46,7 @@ def _check_settings(settings: dict[str, Any]) -> None:
     for name, value in _FIXED.items():
         found = settings.get(name, value)
         if found != value:
-            raise Unsupported(f"was built with {name}={found!r}; padinv's layers have {value!r} only")
+            raise Unsupported(f"was built with {name}={reprlib.repr(found)}; padinv's layers have {value!r} only")
 
 
 def _generator_hyper(network: Network) -> dict[str, Any]:
