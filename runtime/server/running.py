@@ -114,7 +114,7 @@ def open_socket(host: str, port: int) -> socket.socket:
 def make_server(app: App, limits: Limits, on_started: Callable[[], None] | None = None) -> Server:
     """A server for `app`; run it with `run(sockets=[...])`."""
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=protocol_with_deadline(limits.head_seconds),
         ws="none",
         loop="asyncio",

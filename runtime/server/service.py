@@ -12,7 +12,7 @@ import numpy as np
 
 from padinv.runtime.alignment.aligner import Aligner
 from padinv.runtime.alignment.face_detector import FaceDetector
-from padinv.runtime.backends.onnxruntime_session import default_threads
+from padinv.runtime.backends.threads import default_threads
 from padinv.runtime.editing import Direction, apply, blend, parse_layers
 from padinv.runtime.editing.region import MASK_SIDE, Region, named_mask, region_of_mask
 from padinv.runtime.errors import InputError, UsageError

@@ -113,7 +113,7 @@ def unpack_inversion(data: bytes, model: Model, name: str = "the inversion") -> 
     Raises:
         InputError: not an inversion. MismatchError: of another generator, or of another shape.
     """
-    inversion = _load(Inversion, data, name)
+    inversion: Inversion = _load(Inversion, data, name)
     require_same_generator(model.generator_hash, inversion.generator_hash, name)
     if {key: array.shape[1:] for key, array in inversion.arrays().items()} != model.spec.latent_shapes:
         raise MismatchError(f"{name} has other shapes than this model's inversions; invert the picture again")
@@ -126,7 +126,7 @@ def unpack_direction(data: bytes, model: Model, name: str = "the direction") -> 
     Raises:
         InputError: not a direction. MismatchError: of another generator.
     """
-    direction = _load(Direction, data, name)
+    direction: Direction = _load(Direction, data, name)
     direction.require_generator(model.generator_hash, name)
     return direction
 

@@ -26,7 +26,8 @@ _DECIMALS = 2  # of landmarks in pixels
 
 def corners(transform: np.ndarray) -> list[list[float]]:
     """The square's corners in the photograph, clockwise from the upper left one, in pixels."""
-    return np.round(map_points(inverted(transform), CORNERS), 1).tolist()
+    points: list[list[float]] = np.round(map_points(inverted(transform), CORNERS), 1).tolist()
+    return points
 
 
 def found_faces(aligner: Aligner, image: Image.Image, name: str) -> list[np.ndarray]:

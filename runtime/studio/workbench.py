@@ -91,7 +91,7 @@ class Workbench:
         """uint8 RGB [R, R, 3]: the edited square. Only the generator runs. Raises as `SavedEdit.apply`."""
         if edit.changes_nothing:
             return photo.image
-        return to_uint8(self._generate(self.edited(photo, edit)))[0]
+        return self._rendered(self.edited(photo, edit))
 
     def pasted(self, photo: Photo, square: np.ndarray, feather: float = DEFAULT_FEATHER) -> np.ndarray:
         """uint8 RGB [H, W, 3]: the photograph with an edited square put back. Raises as `paste_back`."""
@@ -138,7 +138,11 @@ class Workbench:
             self._decoded.pop(photo.id, None)
 
     def _tried(self, photo: Photo, direction: Direction, space: Space) -> np.ndarray:
-        return to_uint8(self._generate(apply(photo.inversion, direction, space)))[0]
+        return self._rendered(apply(photo.inversion, direction, space))
+
+    def _rendered(self, inversion: Inversion) -> np.ndarray:
+        image: np.ndarray = to_uint8(self._generate(inversion))[0]
+        return image
 
     def _weighed(self, photo: Photo, after: Photograph, direction: Direction) -> dict[str, Any]:
         first, second = (to_float(pixels[None])[0] for pixels in (photo.pixels, after.pixels))

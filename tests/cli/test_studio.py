@@ -120,6 +120,24 @@ def test_a_gallery_direction_is_named_in_the_command(client: TestClient, photos:
     assert own.files == {"edit": "-rf me.jpg.edit.safetensors"}
 
 
+def test_the_animation_is_that_of_the_command(
+    client: TestClient, photos: dict[str, bytes], run_cli: Callable[..., Any]
+) -> None:
+    base = f"/api/sessions/{client.post('/api/sessions').json()['session']}/photos"
+    me, other = (client.post(base, files={"photo": pair}).json()["id"] for pair in photos.items())
+    animation = client.get(f"{base}/{me}/way.webp", params={"photo": other, "space": "latent", "steps": 5}).content
+    result = run_cli("interpolate", "me.jpg", "other.png", "--space", "latent", "--steps", 5, "--out", "out")
+    assert result.code == 0, result.err
+    made, shown = (
+        Image.open(io.BytesIO(data)) for data in (Path("out/me.jpg--other.png.webp").read_bytes(), animation)
+    )
+    assert made.n_frames == shown.n_frames == 8  # type: ignore[attr-defined]
+    for frame in range(8):
+        made.seek(frame)
+        shown.seek(frame)
+        assert (np.asarray(made) == np.asarray(shown)).all(), frame
+
+
 def test_the_models_own_directions_need_no_file(
     tiny_bundle: Path, photos: dict[str, bytes], run_cli: Callable[..., Any]
 ) -> None:

@@ -331,6 +331,15 @@ def test_uploads_are_bounded(studio: Studio, picture: Pictures, monkeypatch: pyt
     assert "a session holds 2 photographs" in full.json()["error"]
 
 
+def test_ten_thousand_files_at_once_are_refused_before_any_is_read(studio: Studio) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="photo"; filename="a.png"\r\n\r\nx\r\n'
+    body = part * 10_000 + b"--b--\r\n"
+    assert len(body) < 1 << 20, "or the limit on bytes would refuse it"
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    answer = studio.ask("POST", "/photos", 400, content=body, headers=headers)
+    assert "too many files" in answer.json()["error"].lower()
+
+
 def test_sessions_do_not_see_each_other_and_are_bounded(
     client: TestClient, picture: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,8 @@ export function panel() {
     frames = await Promise.all(Array.from({ length: STEPS }, (_, i) => createImageBitmap(strip, i * side, 0, side, side)));
     scrubber.disabled = play.disabled = false;
     save.hidden = false;
-    shown.hidden = false;
+    // Another face, or a square that was moved, would need options for each of the two: the animation alone is offered.
+    shown.hidden = [photo(), photo(target.value)].some((one) => one.moved || one.placing.face > 1);
     command.textContent = `padinv interpolate ${[photo(), photo(target.value)].map((one) => quoted(one.path ?? one.name)).join(" ")} --space ${space} --steps ${STEPS}`;
     save.href = api.wayUrl(store.current, query());
     show();
