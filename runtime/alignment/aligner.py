@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from PIL.Image import Resampling
 
 from padinv.runtime.alignment.crop import crop_square
 from padinv.runtime.alignment.similarity import inverted, map_points, source_side, square_transform
@@ -33,6 +35,8 @@ ENOUGH_TO_FIND = 640
 # How many images of a model without a template are searched for a face; one is enough to say that it should have one.
 UNALIGNED_LOOKS = 8
 _SURELY_ALIGNED = 0.1  # within this, a second look changes nothing
+_NEARLY_SQUARE = 1.1  # aligned images are square; others go the longer way, which finds it out all the same
+_ENOUGH_TO_MEASURE = 160  # the side at which an image is looked at once
 
 
 @dataclass(frozen=True)
@@ -170,18 +174,27 @@ class Aligner:
 
     def _lies_aligned(self, image: Image) -> bool:
         """Whether a picture shows its face where an aligned one does: one look, where most pictures need several."""
-        if self.mode != "auto" or self._face != 1 or self._landmarks is not None:
+        w, h = image.size
+        if (
+            self.mode != "auto"
+            or self._face != 1
+            or self._landmarks is not None
+            or max(w, h) > _NEARLY_SQUARE * min(w, h)
+        ):
             return False
         assert self._template is not None
-        box = square_transform(square_box(image.size, self.fit))
         detector, rgb = self._open(), to_rgb(image)
+        if min(w, h) > 2 * _ENOUGH_TO_MEASURE:
+            scale = _ENOUGH_TO_MEASURE / min(w, h)
+            rgb = rgb.resize((round(w * scale), round(h * scale)), Resampling.BILINEAR, reducing_gap=2.0)
+        box = square_transform(square_box(rgb.size, self.fit))
         landmarks = map_points(inverted(box), self._template.points)
         for _ in range(2):  # a face a little out of place is measured better where it was seen
             face = detector.measure(rgb, landmarks)
             if face is None:
                 return False
             landmarks = face.landmarks
-            error = placement_error(self._template.transform(landmarks), image.size, self.fit)
+            error = placement_error(self._template.transform(landmarks), rgb.size, self.fit)
             if error <= _SURELY_ALIGNED or error > 2 * ALIGNED:
                 break
         return error <= ALIGNED
@@ -235,9 +248,9 @@ class Aligner:
         else:
             placement = self.place(image, full, str(path))
         if image.size != full and placement.transform is not None:
-            shown = source_side(placement.transform) * min(image.size) / min(full)
-            if shown < 3 * side:  # the face is small in the photograph: cut it out of the full size
-                image, full = read_image(path)
+            needed = 2 * side / source_side(placement.transform) * min(full)  # two source pixels per pixel and axis
+            if needed > min(image.size):  # the face is small in the photograph: cut it out of a larger decode
+                image, full = read_image(path, enough=math.ceil(needed))
         return cut(image, placement.transform, side, self.fit, full, str(path)), placement
 
     def _open(self) -> FaceDetector:

@@ -51,7 +51,7 @@ _OVERLAP = 0.3  # of two boxes that overlap more than this, the better one count
 MEASURE_SIDE, MEASURE_MARGIN = 64, 16
 _MEASURE_SCORE = 0.5
 _MEASURE_TIMES, _MEASURE_ENOUGH = 4, 0.015  # looks at most, and the movement in sides of the face that ends them
-_MEASURE_CELLS = 3
+_MEASURE_CELLS = 2
 _GREY = 127
 
 
@@ -150,7 +150,7 @@ class FaceDetector:
         longest = max(image.size)
         scale = min(max(longest, _FIND_MIN), side) / longest
         w, h = (max(1, round(length * scale)) for length in image.size)
-        small = image if (w, h) == image.size else image.resize((w, h), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        small = image if (w, h) == image.size else image.resize((w, h), Image.Resampling.BILINEAR, reducing_gap=2.0)
         margin = round(max(w, h) / 8)  # faces at the border are found better with something around them
         padded = np.full((h + 2 * margin, w + 2 * margin, 3), _GREY, np.uint8)
         padded[margin : margin + h, margin : margin + w] = np.asarray(small)
@@ -170,7 +170,12 @@ class FaceDetector:
             elif (exact := self._settled(image, face)) is not None:
                 measured = _distinct([*measured, exact])
         measured.sort(key=lambda face: -face.side)
-        return measured + [face for face in rest if all(_overlap(face, other) <= _OVERLAP for other in measured)]
+        taken = _boxes(measured)
+        return measured + [
+            face
+            for face, box in zip(rest, _boxes(rest), strict=True)
+            if all(_overlap(box, other) <= _OVERLAP for other in taken)
+        ]
 
     def _settled(self, image: Image.Image, face: Face) -> Face | None:
         """A found face measured again and again, each time in the crop of the last, until it stays where it is."""
@@ -203,9 +208,8 @@ def _decode(outputs: Mapping[str, np.ndarray], threshold: float) -> list[Face]:
         extent = np.exp(np.minimum(size[:, row, column], 8)) * _STRIDE
         centre = (np.array([row, column]) + offset[:, row, column] + 0.5) * _STRIDE
         landmarks = points[:, row, column].reshape(5, 2) * extent + (centre - extent / 2)
-        points_xy = _unbiased(landmarks[:, ::-1].astype(np.float64))
-        faces.append(Face(points_xy, float(extent.max()), float(heat[0, row, column])))
-    return _distinct(faces)
+        faces.append(Face(landmarks[:, ::-1].astype(np.float64), float(extent.max()), float(heat[0, row, column])))
+    return [Face(_unbiased(face.landmarks), face.side, face.score) for face in _distinct(faces)]
 
 
 def _unbiased(landmarks: np.ndarray) -> np.ndarray:
@@ -216,18 +220,32 @@ def _unbiased(landmarks: np.ndarray) -> np.ndarray:
     return map_points(inverted(transform), map_points(transform, landmarks) + (_FRAME - CENTERFACE_FACES))
 
 
+_Box = tuple[float, float, float]  # centre and side of the square around a face's landmarks
+
+
+def _boxes(faces: list[Face]) -> list[_Box]:
+    """The squares of faces, as plain numbers: this is asked for every cell of the network's map."""
+    if not faces:
+        return []
+    centres = np.stack([face.landmarks for face in faces]).mean(axis=1).tolist()
+    return [(x, y, face.side) for (x, y), face in zip(centres, faces, strict=True)]
+
+
 def _distinct(faces: list[Face]) -> list[Face]:
-    """The best of every group of faces whose squares around their landmarks overlap."""
-    kept: list[Face] = []
-    for face in sorted(faces, key=lambda face: -face.score):
-        if all(_overlap(face, other) <= _OVERLAP for other in kept):
-            kept.append(face)
-    return kept
+    """The best of every group of faces whose squares overlap."""
+    ordered = sorted(faces, key=lambda face: -face.score)
+    kept: list[tuple[Face, _Box]] = []
+    for face, box in zip(ordered, _boxes(ordered), strict=True):
+        if all(_overlap(box, other) <= _OVERLAP for _, other in kept):
+            kept.append((face, box))
+    return [face for face, _ in kept]
 
 
-def _overlap(a: Face, b: Face) -> float:
-    """Intersection over union of the squares centred on the landmarks."""
-    ca, cb = a.landmarks.mean(axis=0), b.landmarks.mean(axis=0)
-    sides = np.minimum(ca + a.side / 2, cb + b.side / 2) - np.maximum(ca - a.side / 2, cb - b.side / 2)
-    shared = float(np.prod(np.maximum(sides, 0)))
-    return shared / max(a.side**2 + b.side**2 - shared, 1e-12)
+def _overlap(a: _Box, b: _Box) -> float:
+    """Intersection over union of two squares."""
+    reach = (a[2] + b[2]) / 2
+    smaller = min(a[2], b[2])
+    w = min(reach - abs(a[0] - b[0]), smaller)
+    h = min(reach - abs(a[1] - b[1]), smaller)
+    shared = max(w, 0.0) * max(h, 0.0)
+    return shared / max(a[2] ** 2 + b[2] ** 2 - shared, 1e-12)

@@ -105,7 +105,7 @@ class InvertStep:
 
     def __init__(self, model: Model, options: Options, aligner: Aligner | None = None) -> None:
         self.model, self.options = model, options
-        self.aligner = aligner if aligner is not None and aligner.active else None
+        self.aligner = aligner
 
     def task(self, found: Found) -> Task:
         """The task of one picture."""
@@ -122,7 +122,7 @@ class InvertStep:
             "fit": options.fit,
             "format": options.format,
             "dtype": options.dtype,
-            "align": self.aligner.conditions if self.aligner else None,
+            "align": self.aligner.conditions if self.aligner is not None and self.aligner.active else None,
             "feather": options.feather if options.paste_back else None,
         }
         return Task(VERB, found.name, str(found.path), conditions, {"source": source, "model": model}, outputs, found)

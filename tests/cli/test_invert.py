@@ -316,3 +316,32 @@ def test_an_interruption_exits_130_and_keeps_finished_work(tmp_path, picture, si
     assert on_disk == {record["name"] for record in records}
     assert not list(out.glob(".padinv-*"))
     assert (out / "report.html").is_file()
+
+
+def test_images_that_are_not_read_are_counted_in_one_sentence(invert, pictures, tmp_path):
+    for name in ("x.gif", "y.CR2", "sub/z.cr2"):
+        (pictures / name).write_bytes(b"GIF89a")
+    result = invert(pictures, "--out", tmp_path / "out")
+    assert result.code == 3
+    assert "2 inverted" in result.out
+    sentence = one_sentence(result.err)
+    assert "holds 3 images of a format that is not read here (2 .cr2, 1 .gif), so they were skipped" in sentence
+    for path in pictures.rglob("*.[jp][pn]g"):
+        path.unlink()
+    nothing = invert(pictures, "--out", tmp_path / "none")
+    assert nothing.code == 1
+    assert "holds 3 images of a format that is not read here" in one_sentence(nothing.err)
+
+
+def test_a_model_without_a_template_warns_once_about_photographs(invert, tmp_path):
+    import skimage
+
+    photo = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        photo.save(tmp_path / "in" / f"{i}.png")
+    result = invert(tmp_path / "in", "--out", tmp_path / "out")
+    assert result.code == 0
+    assert result.err.count("shows a face, and this model names no alignment template") == 1
+    quiet = invert(tmp_path / "in", "--out", tmp_path / "never", "--align", "never")
+    assert quiet.err == ""
