@@ -40,11 +40,14 @@ class KillServer:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def run(self, *arguments: object, kill_at: int | None = None, kill_after: float | None = None) -> Run:
-        """Run `padinv ARGUMENTS...` once."""
+    def run(
+        self, *arguments: object, kill_at: int | None = None, kill_after: float | None = None, encoding: str = "utf-8"
+    ) -> Run:
+        """Run `padinv ARGUMENTS...` once, on a console of that encoding."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         task = {"arguments": [str(one) for one in arguments], "kill_at": kill_at, "kill_after": kill_after}
+        task["encoding"] = encoding
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
         return Run(**json.loads(self._process.stdout.readline()))
@@ -85,6 +88,8 @@ def _child(task: dict, report: int, output: int) -> None:
 
     os.dup2(output, 1)
     os.dup2(output, 2)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        setattr(sys, name, open(number, "w", encoding=task["encoding"], errors="strict", closefd=False))  # noqa: SIM115
     sys.argv = ["padinv", *task["arguments"]]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(watch)
@@ -94,6 +99,7 @@ def _child(task: dict, report: int, output: int) -> None:
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     sys.stdout.flush()
+    sys.stderr.flush()
     os.write(report, json.dumps(events).encode())
     os._exit(code)
 
@@ -127,7 +133,7 @@ def _serve() -> None:
             with os.fdopen(reader, "rb") as pipe:
                 events = int(pipe.read() or b"0")
             output.seek(0)
-            text = output.read()[-2000:].decode(errors="replace")
+            text = output.read()[-2000:].decode(task["encoding"], errors="replace")
         answer = {"code": os.waitstatus_to_exitcode(status), "events": events, "seconds": seconds, "text": text}
         print(json.dumps(answer), flush=True)
 
