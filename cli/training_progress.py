@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from padinv.runtime import errors
+from padinv.runtime.errors import ExitCode
+from padinv.runtime.text import printable
+
 if TYPE_CHECKING:
     from padinv.training.loop import Outcome
 
@@ -28,10 +32,10 @@ def ending_text(outcome: Outcome, result: str) -> str:
 
 
 def exit_code(outcome: Outcome) -> int:
-    """130 for a training that was stopped, 3 for a finished one that left out pictures, else 0."""
+    """Interrupted for a training that was stopped, else the rule of every verb."""
     if outcome.ending != "finished":
-        return 130
-    return 3 if outcome.skipped else 0
+        return ExitCode.INTERRUPTED
+    return errors.exit_code(usable=1, failed=outcome.skipped)
 
 
 def terms_text(terms: Mapping[str, float]) -> str:
@@ -67,7 +71,7 @@ class LineReporter:
 
     def message(self, text: str) -> None:
         with suppress(OSError):  # the terminal may be gone, and the training must still be saved
-            sys.stderr.write(f"padinv: {text}\n")
+            sys.stderr.write(f"padinv: {printable(text)}\n")
             sys.stderr.flush()
 
     def start(self, done: int, total: int) -> None:
@@ -116,7 +120,7 @@ class BarReporter:
 
     def message(self, text: str) -> None:
         with suppress(OSError):  # as above
-            self.console.print(f"padinv: {text}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(f"padinv: {printable(text)}", markup=False, highlight=False, soft_wrap=True)
 
     def start(self, done: int, total: int) -> None:
         self.first, self.began = done, time.monotonic()

@@ -19,6 +19,16 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+def exit_code(*, usable: int, failed: int) -> ExitCode:
+    """The one rule of every verb.
+
+    0: everything is there, or there was nothing to do; 3: something, but not everything; 1: nothing.
+    """
+    if failed and not usable:
+        return ExitCode.FAILED
+    return ExitCode.PARTLY if failed else ExitCode.DONE
+
+
 class PadInvError(Exception):
     """Base of every error that padinv raises on purpose. Its message is one sentence meant for a person.
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from padinv.cli import options as opt
+from padinv.runtime.text import printable
 
 DEFAULT_OUT = Path("padinv-out/bench")
 
@@ -91,5 +92,5 @@ def command(
         say(f"the machine was busy (load {report.load[0]:.1f}): compare only within this run, or repeat it")
     for line in report.markdown().splitlines()[2:-1]:
         typer.echo(line)
-    typer.echo(f"wrote {', '.join(str(file) for file in files)}")
+    typer.echo(printable(f"wrote {', '.join(str(file) for file in files)}"))
     typer.echo(report.verdict())

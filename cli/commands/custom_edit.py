@@ -13,6 +13,7 @@ import typer
 from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
 from padinv.cli.help import HelpCommand
+from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,9 +146,9 @@ def command(
     if save is not None:
         _save(changes.direction, save, overwrite)
     if not as_json:
-        typer.echo(changes.sentence)
+        typer.echo(printable(changes.sentence))
         if save is not None:
-            typer.echo(f"direction: {save}")
+            typer.echo(printable(f"direction: {save}"))
     like = reader.read(sources[0]) if region is not None and len(sources) == 1 else None
     changes.region = read_region(region, resolutions, reader.model.spec, like)
     task = Task(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from padinv.cli import options as opt
+from padinv.runtime.errors import exit_code
 
 if TYPE_CHECKING:
     from padinv.datasets import DatasetSummary
@@ -86,15 +87,14 @@ def command(
     if len(summary.skipped) > 20:
         say(f"skipped: {len(summary.skipped) - 20} more pictures, listed in {target.with_suffix('.html')}")
     typer.echo(_json(summary) if as_json else _text(summary, time.perf_counter() - started))
-    if summary.skipped:
-        raise typer.Exit(3)
+    raise typer.Exit(exit_code(usable=1, failed=len(summary.skipped)))
 
 
 def _json(summary: DatasetSummary) -> str:
     return json.dumps(
         {
             "schema": 1,
-            "status": "partial" if summary.skipped else "ok",
+            "status": exit_code(usable=1, failed=len(summary.skipped)).name.lower(),
             "out": str(summary.out),
             "val": None if summary.val is None else str(summary.val),
             "pictures": summary.pictures,

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from padinv.runtime.errors import UsageError
+from padinv.runtime.errors import ExitCode, UsageError
 from padinv.runtime.files import require_files
+from padinv.runtime.text import printable
 
 
 def command(
@@ -124,13 +125,13 @@ def command(
     for line in summary(result.bundle.manifest):
         typer.echo(line)
     folder = result.bundle.folder
-    typer.echo(f"wrote {folder}: try it with: padinv invert PICTURE --model {folder}")
+    typer.echo(printable(f"wrote {folder}: try it with: padinv invert PICTURE --model {folder}"))
     if result.problem is not None:
         say(
             f"the ONNX graphs are in {folder}, but no TensorRT engines: {result.problem}; the same command adds them "
             "in place once that is solved"
         )
-        raise typer.Exit(3)
+        raise typer.Exit(ExitCode.PARTLY)
 
 
 def summary(manifest: dict[str, object]) -> list[str]:

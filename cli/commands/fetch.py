@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from padinv.cli import options as opt
+from padinv.runtime.text import printable
 
 
 def command(
@@ -43,7 +44,7 @@ def command(
         if there is not None:
             done.append({"name": entry.name, "path": str(there), "fetched": False})
             if not as_json:
-                typer.echo(f"{entry.name} is at {there} already")
+                typer.echo(printable(f"{entry.name} is at {there} already"))
             continue
         say(f"{entry.name}: {entry.what}; about {entry.size} MB; {entry.terms}")
         with progress_bar(f"fetching {entry.name}", entry.size, "MB") as bar:
@@ -59,7 +60,7 @@ def command(
         checked = "as published" if entry.sha256 else "none is published; compare it with a source you trust"
         done.append({"name": entry.name, "path": str(target), "fetched": True, "sha256": digest})
         if not as_json:
-            typer.echo(f"wrote {target} (SHA-256 {digest}, {checked})")
+            typer.echo(printable(f"wrote {target} (SHA-256 {digest}, {checked})"))
     if as_json:
         typer.echo(json.dumps(done, indent=2))
 
@@ -80,4 +81,4 @@ def _list(as_json: bool) -> None:
         return
     for fact in facts:
         state = f"at {fact['path']}" if fact["path"] else f"about {fact['megabytes']} MB"
-        typer.echo(f"{fact['name']:18}{fact['what']} ({state})")
+        typer.echo(printable(f"{fact['name']:18}{fact['what']} ({state})"))

@@ -13,6 +13,7 @@ import typer
 from padinv.cli import options as opt
 from padinv.runtime.errors import OutputError, UsageError
 from padinv.runtime.files import require_files
+from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -226,4 +227,4 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     text = f"{value:,}" if isinstance(value, int) and value >= 10_000 else str(value)
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(text)

@@ -83,7 +83,7 @@ def _draw_padding(what: str, model: Path | None, out: Path, overwrite: bool, as_
         for line in lines({name: f"mean {f['mean']:.3f}, largest {f['largest']:.3f}" for name, f in facts.items()}):
             typer.echo(line)
         if made:
-            typer.echo(f"open {out}")
+            typer.echo(printable(f"open {out}"))
     raise typer.Exit(0 if made else 1)
 
 

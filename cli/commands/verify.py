@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from padinv.cli import options as opt
+from padinv.runtime.errors import ExitCode
 
 DEFAULT_OUT = Path("padinv-out/verify")
 
@@ -54,7 +55,11 @@ def command(
         for check in found.checks:
             if check.status == "failed":
                 typer.echo(printable(f"FAILED {check.group}: {check.name}: {check.detail}"))
-        typer.echo(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; {found.report}")
+        typer.echo(
+            printable(
+                f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; {found.report}"
+            )
+        )
     if found.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     raise typer.Exit(1 if counts["failed"] else 0)

@@ -8,6 +8,7 @@ from typing import Any
 from padinv.export.verify.checks import Check
 from padinv.runtime.benchmark.machine import Machine
 from padinv.runtime.files import write_json, write_text
+from padinv.runtime.text import printable
 
 TITLES = {
     "model": "Model",
@@ -100,5 +101,4 @@ def _speeds(checks: list[Check]) -> list[str]:
 
 def _cell(text: str) -> str:
     """Text for a table: no bars, no control characters."""
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    return clean.replace("|", "\\|").replace("<", "&lt;")
+    return printable(text).replace("|", "\\|").replace("<", "&lt;")

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from padinv.picture_sources.resizing import square_pixels
+from padinv.runtime import text
 from padinv.runtime.images import read_image_bytes
 
 CHECKED_BYTES = 64 << 20  # sources up to this size are hashed completely
@@ -18,7 +19,7 @@ CHECKED_PICTURES = 256  # of larger sources so many, evenly spread
 
 def printable(name: str) -> str:
     """A name from outside, fit for a terminal: control characters and overlong parts replaced."""
-    clean = "".join(c if c.isprintable() else "?" for c in name)
+    clean = text.printable(name)
     return clean if len(clean) <= 200 else f"{clean[:100]}...{clean[-90:]}"
 
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from padinv.runtime.batch.origin import Origin, seal
 from padinv.runtime.batch.results_log import Record, ResultsLog, new_record
-from padinv.runtime.errors import ExitCode, InputError, MismatchError, UsageError, is_out_of_memory
+from padinv.runtime.errors import ExitCode, InputError, MismatchError, UsageError, exit_code, is_out_of_memory
 from padinv.runtime.files import write_bytes
 
 MAX_WORKERS = 4
@@ -169,13 +169,6 @@ class Outcome:
     def exit_code(self) -> ExitCode:
         """The one rule of every verb."""
         return exit_code(usable=len(self.done) + len(self.kept), failed=len(self.skipped) + self.incomplete)
-
-
-def exit_code(*, usable: int, failed: int) -> ExitCode:
-    """0: everything is there, or there was nothing to do; 3: something, but not everything; 1: nothing."""
-    if failed and not usable:
-        return ExitCode.FAILED
-    return ExitCode.PARTLY if failed else ExitCode.DONE
 
 
 def run(

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import atomic_path
+from padinv.runtime.text import printable
 
 MAX_ROWS = 120  # results on one sheet; more are in their own files
 MAX_TILE = 192
@@ -88,7 +89,7 @@ def _tile(picture: np.ndarray, side: int) -> Image.Image:
 
 def _fitted(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
     """Text cut in its middle until it is no wider than `width`; what cannot be shown becomes ?."""
-    clean = "".join(c if c.isprintable() else "?" for c in text).encode("utf-8", "replace").decode()[:400]
+    clean = printable(text)[:400]
     try:
         font.getlength(clean)
     except UnicodeEncodeError:  # Pillow without FreeType has a Latin font only

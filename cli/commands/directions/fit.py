@@ -10,6 +10,7 @@ import typer
 from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
 from padinv.cli.commands.directions import output
+from padinv.runtime.errors import exit_code
 
 if TYPE_CHECKING:
     from padinv.runtime.batch.labelled import Labelled
@@ -87,7 +88,7 @@ def command(
         direction.info["origin"]["controls"] = control
     made = {**output.save(direction, path, licence, origin), "skipped": known.problems}
     output.report([made], as_json)
-    raise typer.Exit(3 if known.problems else 0)
+    raise typer.Exit(exit_code(usable=1, failed=len(known.problems)))
 
 
 def _labelled(

@@ -10,6 +10,7 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.cli.commands.directions import output
+from padinv.runtime.errors import exit_code
 
 if TYPE_CHECKING:
     from padinv.runtime.bundle import Bundle
@@ -49,7 +50,7 @@ def command(
         )
     for one in [] if as_json else found:
         typer.echo(printable("  ".join(_line(one))))
-    raise typer.Exit(3 if problems and found else 1 if problems else 0)
+    raise typer.Exit(exit_code(usable=len(found), failed=len(problems)))
 
 
 def _files(paths: list[Path]) -> list[Path]:

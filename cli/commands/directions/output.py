@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from padinv.runtime.text import printable
+
 if TYPE_CHECKING:
     from padinv.runtime.editing.direction import Direction
 
@@ -62,8 +64,8 @@ def report(made: Sequence[dict[str, Any]], as_json: bool) -> None:
         return
     for one in made:
         accuracy = measured(one.get("accuracy"))
-        typer.echo(f"{one['file']}  {one.get('space', '')}{f'  {accuracy}' if accuracy else ''}")
-    typer.echo(f"apply it with: padinv edit {made[0]['file']} PICTURE")
+        typer.echo(printable(f"{one['file']}  {one.get('space', '')}{f'  {accuracy}' if accuracy else ''}"))
+    typer.echo(printable(f"apply it with: padinv edit {made[0]['file']} PICTURE"))
 
 
 def measured(values: Any) -> str:

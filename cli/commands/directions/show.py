@@ -98,4 +98,4 @@ def _print(terms: list[Term], facts: list[dict], made: dict[str, str], as_json: 
         cost = f"change per unit: face {fact['face']:.5f}, background {fact['background']:.5f}"
         typer.echo(printable(f"{term.label:<16}  {fact['space']:<8}  {cost}"))
     if made:
-        typer.echo(f"open {made['sheet']}")
+        typer.echo(printable(f"open {made['sheet']}"))

@@ -36,6 +36,7 @@ from padinv.checkpoints.container.unpickler import (
     check_key,
     plain,
 )
+from padinv.runtime.text import printable
 
 STORAGE_TYPES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
@@ -141,7 +142,7 @@ def _is_inert(module: str, name: str) -> bool:
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:60])
+    return printable(text[:60])
 
 
 # -- constructors

@@ -21,6 +21,7 @@ from padinv.checkpoints.container.lazy_tensors import (
 )
 from padinv.checkpoints.container.torch_files import is_legacy, read_legacy, read_pickle, read_zip
 from padinv.checkpoints.container.unpickler import Opaque
+from padinv.runtime import text as safe_text
 from padinv.runtime.errors import InputError, is_out_of_memory
 from padinv.runtime.foreign_files import foreign_file
 from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, is_safetensors
@@ -72,7 +73,7 @@ def reading(path: Path) -> Iterator[None]:
 def printable(text: str) -> str:
     """A sentence that quotes names out of a file, fit for a terminal: one line, no control characters, not endless."""
     text = text if len(text) <= _MAX_SENTENCE else text[: _MAX_SENTENCE - 4] + " ..."
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return safe_text.printable(text)
 
 
 @contextmanager
