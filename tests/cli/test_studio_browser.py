@@ -279,6 +279,12 @@ def test_the_brush_and_everything_else_work_from_the_keyboard(
     assert page.get_attribute("button:text-is('Difference')", "aria-pressed") == "true"
     page.keyboard.press("Control+z")
     _steps(page, 1)
+    slider = page.locator("#body-blend input[type=range]").first
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Control+z")  # undoes the movement that had not ended
+    _steps(page, 1)
+    assert slider.input_value() == "1"
     page.keyboard.press("Control+Shift+z")
     _steps(page, 2)
     page.keyboard.press(".")

@@ -73,6 +73,7 @@ export function slider({ label, min, max, step, value, neutral = 0, note, onmove
     held = false;
   });
   range.addEventListener("blur", done);
+  range.addEventListener("finish", done); // another action is about to follow
   number.addEventListener("change", () => {
     const wanted = Number(number.value);
     set(Number.isFinite(wanted) ? Math.min(Math.max(wanted, min), max) : neutral, true);

@@ -75,6 +75,7 @@ function keydown(event) {
   const typing = event.target.matches("input:not([type=range]), select, textarea");
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && !typing) {
     event.preventDefault();
+    event.target.dispatchEvent(new Event("finish"));
     travel(event.shiftKey ? "redo" : "undo");
     return;
   }

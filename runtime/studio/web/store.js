@@ -147,7 +147,9 @@ export function travel(where) {
 export async function addPhotos(files) {
   let first = null;
   for (const file of files) {
+    say(`inverting ${file.name} …`);
     const described = await attempt(() => api.addPhoto(file));
+    if (described && !described.note) notices.replaceChildren();
     if (!described) continue;
     first ??= described.id;
     update(described);

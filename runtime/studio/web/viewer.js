@@ -16,7 +16,7 @@ const tags = el("div", { class: "tags", "aria-hidden": "true" }, el("span", { cl
 frame.append(tags);
 const whole = el("img", { id: "whole", class: "hidden", alt: "The photograph with the edited face in its place" });
 
-const view = { mode: "result", before: "input", split: 0.5, flipped: false, frame: null };
+const view = { mode: "result", before: "input", split: 0.5, flipped: false, frame: null, whole: null };
 export const brushCanvas = overlay;
 
 const modes = choice({
@@ -46,9 +46,9 @@ export function mount(stage) {
     event.preventDefault();
     split(view.split + step);
   });
-  on("picture", () => { view.frame = null; draw(); if (view.mode === "whole") loadWhole(); });
+  on("picture", () => { view.frame = null; draw(); });
   on("current", () => { view.frame = null; describe(); draw(); });
-  on("photos", describe);
+  on("photos", () => { describe(); if (view.mode === "whole") loadWhole(); });
 }
 
 export function setMode(mode) {
@@ -96,11 +96,14 @@ function split(value) {
   draw();
 }
 
-async function loadWhole() {
-  const id = store.current;
-  if (!id) return;
-  // The export shows the last step of the history: the photograph is large, so it is not made for every move.
-  whole.src = `${api.exportUrl(id, "photo")}?${photo().history.position}-${photo().history.labels.length}-${Date.now()}`;
+function loadWhole() {
+  const one = photo();
+  if (!one) return;
+  // The photograph is large, so it is made for steps of the history and not for every move.
+  const wanted = `${one.id} ${JSON.stringify([one.state, one.placing])}`;
+  if (wanted === view.whole) return;
+  view.whole = wanted;
+  whole.src = `${api.exportUrl(one.id, "photo")}?${Date.now()}`;
 }
 
 function draw() {
