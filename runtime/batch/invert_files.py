@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Generator, Sequence
@@ -144,7 +143,7 @@ class InvertStep:
         inversion.items = [{"source": task.name, **read.prepared.item()} for task, read in batch]
         y = model.generate_float(inversion, len(batch))
         seconds = (time.perf_counter() - started) / len(batch)
-        measured = _metrics(x, average_pool(y, model.spec.image_size))
+        measured = metrics.measured(x, average_pool(y, model.spec.image_size))
         pictures = to_uint8(y)
         finite = [all(all_finite(array[i]) for array in (*inversion.arrays().values(), y)) for i in range(len(batch))]
         return [
@@ -201,11 +200,3 @@ def _identity(path: Path) -> dict[str, Any]:
     except OSError:
         return {"source_bytes": None, "source_mtime_ns": None}  # reading it will say why
     return {"source_bytes": status.st_size, "source_mtime_ns": status.st_mtime_ns}
-
-
-def _metrics(x: np.ndarray, y: np.ndarray) -> dict[str, list[float | None]]:
-    values = {"mse": metrics.mse(x, y), "psnr": metrics.psnr(x, y)}
-    size = x.shape[-1]
-    values["ssim"] = metrics.ssim(x, y) if size >= 11 else np.full(len(x), np.nan)
-    # JSON has no infinity (PSNR of equal images) and no NaN (SSIM of a picture smaller than its window).
-    return {name: [float(v) if math.isfinite(v) else None for v in array] for name, array in values.items()}

@@ -39,6 +39,16 @@ def ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return values.mean(axis=(1, 2, 3))
 
 
+def measured(x: np.ndarray, y: np.ndarray) -> dict[str, list[float | None]]:
+    """'mse', 'psnr' and 'ssim' of each image, JSON-ready. Shapes and ranges as `mse`.
+
+    JSON has no infinity and no NaN: the PSNR of equal images and the SSIM of images smaller than its window are None.
+    """
+    values = {"mse": mse(x, y), "psnr": psnr(x, y)}
+    values["ssim"] = ssim(x, y) if min(x.shape[2:]) >= 2 * _RADIUS + 1 else np.full(len(x), np.nan)
+    return {name: [float(v) if np.isfinite(v) else None for v in array] for name, array in values.items()}
+
+
 def _pair(x: np.ndarray, y: np.ndarray, clamp: bool = True) -> tuple[np.ndarray, np.ndarray]:
     if x.shape != y.shape or x.ndim != 4:
         raise MismatchError(
