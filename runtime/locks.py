@@ -21,15 +21,22 @@ class FolderInUseError(Exception):
 
 
 @contextmanager
-def quiet_folder_lock(folder: Path | str) -> Iterator[bool]:
+def quiet_folder_lock(folder: Path | str, *, shared: bool = False) -> Iterator[bool]:
     """Like `folder_lock`, but it locks the folder itself, so that no lock file stays among somebody's results.
 
     Where a folder cannot be locked (Windows, NFS), it falls back to a lock file.
+
+    Args:
+        shared: several processes may hold the lock together, and none of them together with one that is not shared.
+            Where only a lock file works, there is no lock then.
 
     Raises:
         FolderInUseError: another process holds it, or took the folder away while this one asked.
         OSError: the folder or lock file cannot be opened.
     """
+    if os.name == "nt" and shared:  # pragma: no cover
+        yield False
+        return
     if os.name == "nt":  # pragma: no cover
         with folder_lock(folder, QUIET_LOCK_NAME) as locked:
             yield locked
@@ -39,10 +46,13 @@ def quiet_folder_lock(folder: Path | str) -> Iterator[bool]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _HELD - {errno.EACCES}:
                 raise FolderInUseError(str(folder)) from error
+            if shared:
+                yield False
+                return
             with folder_lock(folder, QUIET_LOCK_NAME) as locked:
                 yield locked
             return

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.engine import Outcome
     from padinv.runtime.batch.invert_files import Options
     from padinv.runtime.batch.results_log import ResultsLog
+    from padinv.runtime.batch.shards import Shard
     from padinv.runtime.model import Model
 
 DEFAULT_OUT = Path("padinv-out")
@@ -43,6 +44,14 @@ def command(
     device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Do part I of N, for job arrays; the same command without it then joins the parts.",
+        ),
+    ] = None,
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
 ) -> None:
@@ -67,6 +76,7 @@ def command(
             with_report=report,
             as_json=as_json,
             align=how,
+            shard=shard,
         )
     )
 
@@ -80,6 +90,7 @@ def run(
     with_report: bool = True,
     as_json: bool = False,
     align: tuple[str, Path | None, int] = ("never", None, 1),
+    shard: str | None = None,
 ) -> int:
     """Gather, invert, report; the exit code. `align` is the mode, a file of landmarks, and which face."""
     from padinv.cli import output
@@ -88,12 +99,14 @@ def run(
     from padinv.runtime.batch.find_inputs import gather
     from padinv.runtime.batch.invert_files import VERB, invert_files
     from padinv.runtime.batch.results_log import ResultsLog, check_out
+    from padinv.runtime.batch.shards import Shard, ShardLog
     from padinv.runtime.errors import InputError, UsageError
     from padinv.runtime.images import SUFFIXES
     from padinv.runtime.model import Model
     from padinv.runtime.reports.inversion_report import LIMIT, REPORT
 
     output.check_paths([*paths, out])
+    part = None if shard is None else Shard.parse(shard)
     if any(_same(path, out) for path in paths):
         raise UsageError(
             f"--out {out} is the folder to read from; nothing was done; choose another one for the results"
@@ -106,6 +119,9 @@ def run(
         reasons = [f"{path} {why}" for path, why in gathered.problems]
         reasons += [sentence for _, sentence in problems[len(reasons) :]]
         raise InputError(f"{'; '.join(reasons) or missing}; nothing was done")
+    files = gathered.files if part is None else part.of(gathered.files)
+    if part is not None and part.index > 1:
+        problems = []  # the first shard says what no shard can do
     check_out(out)  # said before a model is loaded for nothing
     mode, landmarks, face = align
     given = None if landmarks is None else read_landmarks(landmarks)
@@ -116,13 +132,15 @@ def run(
     started = time.perf_counter()
     made: dict[str, str] = {}
     outcome = output.new_outcome(problems)
-    with ResultsLog(out) as log:
-        events = invert_files(model, gathered.files, log, options, aligner)
+    with ResultsLog(out) if part is None else ShardLog(out, part) as log:
+        events = invert_files(model, files, log, options, aligner)
         try:
-            output.follow(events, outcome, "inverting", len(gathered.files), notes=model.notes, show=LIMIT)
+            output.follow(events, outcome, "inverting", len(files), notes=model.notes, show=LIMIT)
         finally:  # also when interrupted
             page, records = out / REPORT, log.of_verb(VERB)
-            if with_report and records and (outcome.done or not page.exists()):
+            if part is not None:
+                pass  # the run that joins the shards writes the report
+            elif with_report and records and (outcome.done or not page.exists()):
                 _report(model, log, records, outcome, options, made)
             elif with_report and page.exists():
                 made["report"] = str(page)
@@ -135,7 +153,7 @@ def run(
         "inverted",
         as_json=as_json,
         made=made,
-        lines=[_figures(means)],
+        lines=[_figures(means), *(_shard_lines(part, len(files), len(gathered.files)))],
         mse=means["mse"],
         psnr=means["psnr"],
         ssim=means["ssim"],
@@ -143,6 +161,13 @@ def run(
         model=model.bundle.name,
         log=str(out / "results.jsonl") if everything else None,
     )
+
+
+def _shard_lines(part: Shard | None, mine: int, everything: int) -> list[str]:
+    if part is None:
+        return []
+    join = "when all shards are done, the same command without --shard joins them and writes the report"
+    return [f"shard {part}: {mine} of {everything} images; {join}"]
 
 
 def _same(path: str, out: Path) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from padinv.runtime.batch.results_log import RESULTS, RESULTS_MARK
+from padinv.runtime.batch.results_log import RESULTS, RESULTS_MARK, SHARDS
 from padinv.runtime.files import open_regular
 from padinv.runtime.images import SUFFIXES, UNREAD_SUFFIXES
 
@@ -137,7 +137,8 @@ def in_hidden_place(parts: Sequence[str]) -> bool:
 
 def is_output_folder(folder: Path) -> bool:
     """Whether padinv wrote a folder: results of a job, or the sample grids of a training."""
-    if _begins_with(folder / RESULTS, RESULTS_MARK, len(RESULTS_MARK)):
+    logs = (folder / RESULTS, *folder.glob(SHARDS))
+    if any(_begins_with(log, RESULTS_MARK, len(RESULTS_MARK)) for log in logs):
         return True
     return folder.name == "samples" and all((folder.parent / name).is_file() for name in RUN_FILES)
 

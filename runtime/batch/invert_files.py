@@ -139,9 +139,8 @@ class InvertStep:
         model = self.model
         started = time.perf_counter()
         x = to_float(np.stack([read.prepared.pixels for _, read in batch]))
-        inversion = model.encode(x, len(batch))
+        inversion, y = model.reconstruct(x, len(batch))
         inversion.items = [{"source": task.name, **read.prepared.item()} for task, read in batch]
-        y = model.generate_float(inversion, len(batch))
         seconds = (time.perf_counter() - started) / len(batch)
         measured = metrics.measured(x, average_pool(y, model.spec.image_size))
         pictures = to_uint8(y)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RESULTS = "results.jsonl"
 RESULTS_MARK = b'{"padinv": '  # how the first line of a results file of ours begins
+SHARDS = "results.shard-*.jsonl"  # see `shards`
 VERSION = 1
 _OLD_PENDING = ".padinv-pending"  # a list of earlier versions, which proves nothing
 Record = dict[str, Any]
@@ -47,20 +48,17 @@ class ResultsLog:
 
     def __init__(self, out: Path | str) -> None:
         self.out = Path(out)
-        self.path = self.out / RESULTS
+        self.path = self._log_path()
         self.changed = False
         self._made = [folder for folder in (self.out, *self.out.parents) if not folder.exists()]
         self._stack = ExitStack()
         check_out(self.out)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            self._stack.enter_context(quiet_folder_lock(self.out))
+            self._lock()
             # Nothing is read before the lock is held: what another run adds meanwhile would be lost.
-            self.records, damaged = self._read()
-            sweep(self.out)
-            (self.out / _OLD_PENDING).unlink(missing_ok=True)
-            if damaged:  # a torn last line would swallow the next record
-                self._rewrite()
+            self.records: dict[tuple[str, str], Record] = {}
+            self._load()
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
             self._stack.callback(self._file.close)
         except FolderInUseError as error:
@@ -77,23 +75,42 @@ class ResultsLog:
             self._stack.close()
             raise
 
+    def _log_path(self) -> Path:
+        return self.out / RESULTS
+
+    def _lock(self) -> None:
+        self._stack.enter_context(quiet_folder_lock(self.out))
+
+    def _load(self) -> None:
+        """Read the records, those of shards included, and tidy up after killed runs."""
+        self.records, damaged = self._read(self.path)
+        shards = sorted(self.out.glob(SHARDS))
+        for shard in shards:
+            self.records.update(self._read(shard)[0])  # they are newer: this log takes them in whenever it is opened
+        sweep(self.out)
+        (self.out / _OLD_PENDING).unlink(missing_ok=True)
+        if damaged or shards:  # a torn last line would swallow the next record
+            self._rewrite()
+        for shard in shards:
+            shard.unlink(missing_ok=True)
+
     def __enter__(self) -> ResultsLog:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _read(self) -> tuple[dict[tuple[str, str], Record], bool]:
+    def _read(self, path: Path) -> tuple[dict[tuple[str, str], Record], bool]:
         """The records, last one of a name wins; and whether any line is torn, foreign or superseded."""
         records: dict[tuple[str, str], Record] = {}
         try:
-            data = self.path.read_bytes()
+            data = path.read_bytes()
         except FileNotFoundError:
             return {}, False
         except OSError as error:
-            raise OutputError(f"cannot read {self.path}: {error.strerror or error}; choose another --out") from error
+            raise OutputError(f"cannot read {path}: {error.strerror or error}; choose another --out") from error
         if not (data.startswith(RESULTS_MARK) or RESULTS_MARK.startswith(data)):
-            raise OutputError(f"{self.path} exists and is not padinv's, so nothing was written; choose another --out")
+            raise OutputError(f"{path} exists and is not padinv's, so nothing was written; choose another --out")
         damaged = bool(data) and not data.endswith(b"\n")
         for line in data.splitlines():
             record = _record(line)
@@ -166,15 +183,20 @@ class ResultsLog:
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def _rewrite(self) -> None:
-        ordered = (self.records[key] for key in sorted(self.records))
+        kept = self._kept()
+        ordered = (kept[key] for key in sorted(kept))
         write_text(self.path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in ordered))
+
+    def _kept(self) -> dict[tuple[str, str], Record]:
+        """The records that this log's own file holds."""
+        return self.records
 
     def close(self) -> None:
         """Leave exactly one line per result, by name, and no trace of work in progress."""
         try:
             if self.changed:
                 self._rewrite()
-            elif not self.records:
+            elif not self._kept():
                 self.path.unlink(missing_ok=True)
         except (OutputError, OSError) as error:  # the lines are there, only not in order
             _logger.warning("%s was not put in order: %s", self.path, error)
