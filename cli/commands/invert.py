@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +17,19 @@ from padinv.cli import options as opt
 if TYPE_CHECKING:
     from padinv.runtime.batch.engine import Outcome
     from padinv.runtime.batch.invert_files import Options
+    from padinv.runtime.batch.ray_engine import Cluster
     from padinv.runtime.batch.results_log import ResultsLog
     from padinv.runtime.batch.shards import Shard
     from padinv.runtime.model import Model
 
 DEFAULT_OUT = Path("padinv-out")
+
+
+class Engine(str, Enum):
+    """What runs the pipeline."""
+
+    local = "local"
+    ray = "ray"
 
 
 def command(
@@ -52,6 +61,16 @@ def command(
             help="Do part I of N, for job arrays; the same command without it then joins the parts.",
         ),
     ] = None,
+    engine: Annotated[
+        Engine, typer.Option("--engine", help="local: this process. ray: actors on a Ray cluster (padinv[ray]).")
+    ] = Engine.local,
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", help="Ray cluster, e.g. auto; RAY_ADDRESS or this machine alone if omitted."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Ray actors; as many as the cluster holds if omitted.")
+    ] = None,
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
 ) -> None:
@@ -63,7 +82,13 @@ def command(
     Photographs that are not aligned yet are aligned by their face, where the model wants aligned faces.
     """
     from padinv.runtime.batch.invert_files import Options
+    from padinv.runtime.batch.ray_engine import Cluster
+    from padinv.runtime.errors import UsageError
 
+    if engine is Engine.local and (ray_address is not None or workers is not None):
+        raise UsageError("--ray-address and --workers belong to --engine ray")
+    gpu = backend in (opt.Backend.cuda, opt.Backend.trt, opt.Backend.ort_trt)
+    cluster = Cluster(ray_address, workers, threads or 1, 1.0 if gpu else 0.0) if engine is Engine.ray else None
     chosen = Options(fit.value, format.value, dtype.value, batch, overwrite, paste_back, feather)
     how = (align.value, landmarks, face)
     raise typer.Exit(
@@ -72,11 +97,12 @@ def command(
             out,
             chosen,
             model,
-            (backend.value, threads, precision.value, device),
+            (backend.value, threads or (1 if cluster else None), precision.value, device),
             with_report=report,
             as_json=as_json,
             align=how,
             shard=shard,
+            cluster=cluster,
         )
     )
 
@@ -91,6 +117,7 @@ def run(
     as_json: bool = False,
     align: tuple[str, Path | None, int] = ("never", None, 1),
     shard: str | None = None,
+    cluster: Cluster | None = None,
 ) -> int:
     """Gather, invert, report; the exit code. `align` is the mode, a file of landmarks, and which face."""
     from padinv.cli import output
@@ -133,7 +160,7 @@ def run(
     made: dict[str, str] = {}
     outcome = output.new_outcome(problems)
     with ResultsLog(out) if part is None else ShardLog(out, part) as log:
-        events = invert_files(model, files, log, options, aligner)
+        events = invert_files(model, files, log, options, aligner, cluster=cluster)
         try:
             output.follow(events, outcome, "inverting", len(files), notes=model.notes, show=LIMIT)
         finally:  # also when interrupted

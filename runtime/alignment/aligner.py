@@ -100,6 +100,10 @@ class Aligner:
         self._threads = threads
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its settings: another process opens a detector of its own."""
+        return Aligner, (self.template, self.mode, self._landmarks, self._face, self.fit, None, self._threads)
+
     @property
     def active(self) -> bool:
         """Whether any picture can be aligned at all."""

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from padinv.runtime.images import FITS, Prepared, average_pool, metrics, read_pr
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import DEFAULT_BATCH, Model
 from padinv.runtime.safetensors_file import all_finite
+
+if TYPE_CHECKING:
+    from padinv.runtime.batch.ray_engine import Cluster
 
 VERB = "invert"
 FORMATS: dict[str, dict[str, Any]] = {
@@ -68,7 +71,13 @@ class Options:
 
 
 def invert_files(
-    model: Model, files: Sequence[Found], log: ResultsLog, options: Options, aligner: Aligner | None = None
+    model: Model,
+    files: Sequence[Found],
+    log: ResultsLog,
+    options: Options,
+    aligner: Aligner | None = None,
+    *,
+    cluster: Cluster | None = None,
 ) -> Generator[Event, None, None]:
     """Invert files into `log.out`; one event for each file.
 
@@ -76,6 +85,9 @@ def invert_files(
     With an `aligner`, each picture's square is where that finds it; without, all pictures are taken as they are.
     An earlier result of the same picture and model is made again where an option differs; that of another model is left
     alone, unless `options.overwrite`.
+
+    Args:
+        cluster: do the work on Ray; None: in this process. The results are the same.
 
     Raises:
         OutputError: the results cannot be written. BundleError, BackendError: the model cannot run.
@@ -88,7 +100,22 @@ def invert_files(
             yield Skipped(str(found.path), f"{found.path} was skipped: its folder has the name of another result")
         else:
             tasks.append(step.task(found))
-    yield from run(step, tasks, log, batch_size=options.batch_size, overwrite=options.overwrite)
+    if cluster is None:
+        yield from run(step, tasks, log, batch_size=options.batch_size, overwrite=options.overwrite)
+        return
+    from padinv.runtime.batch.ray_engine import run_on_ray
+
+    folder = str(model.bundle.folder.resolve())
+    how = (model.backend, model.threads, model.precision, model.device)
+    make = partial(_step_elsewhere, folder, how, options, aligner)
+    yield from run_on_ray(make, tasks, log, cluster, batch_size=options.batch_size, overwrite=options.overwrite)
+
+
+def _step_elsewhere(
+    folder: str, how: tuple[str, int | None, str, str | None], options: Options, aligner: Aligner | None
+) -> InvertStep:
+    """The step in another process, with sessions of its own."""
+    return InvertStep(Model.load(folder, *how), options, aligner)
 
 
 @dataclass(frozen=True)
