@@ -154,12 +154,31 @@ def explain(networks: Sequence[Network], root: Any = None) -> Refused:
     )
 
 
+def name_contents(networks: Sequence[Network], root: Any = None) -> str:
+    """What a file holds, as an object: 'the linear heads of LPIPS', 'latent codes (a tensor of [18, 512])'."""
+    if codes := _latent_codes(root):
+        return f"{codes}: latent codes, or a direction, of another program"
+    names = list(islice((name for network in networks for name in network.tensors), _EXPLAINED))
+    if not names:
+        return "no network"
+    for pattern, what in _OTHER_NETWORKS:
+        if any(pattern.search(name) for name in names):
+            return what
+    if generators(networks):
+        return "a StyleGAN2 generator"
+    if paper_encoders(networks) or has_psp_encoder(networks):
+        return "an encoder"
+    return f"another network, with tensors such as {', '.join(names[:2])[:150]}"
+
+
 # Networks of other kinds that are often given by mistake; names are those of the files in circulation.
 _OTHER_NETWORKS = (
     (re.compile(r"(^|\.)lin0\.model\.1\.weight$"), "the linear heads of LPIPS"),
     (re.compile(r"^features\.0\.weight$"), "a classifier of torchvision's (AlexNet, VGG, SqueezeNet; LPIPS needs it)"),
     (re.compile(r"^output_layer\.3\.weight$"), "the face-recognition network IR-SE-50 (the identity loss needs it)"),
-    (re.compile(r"^layer1\.0\.conv1\.weight$"), "a ResNet"),
+    (re.compile(r"^dw_conv\.depthwise\.weight$"), "the face-recognition network MobileFaceNet"),
+    (re.compile(r"^(conv1|prelu|layer1\.0\.prelu)\.weight$"), "a ResNet, perhaps InsightFace's (arcface_torch)"),
+    (re.compile(r"^(conv2d_1a|mixed_5a|repeat_1)\."), "FaceNet (Inception-ResNet)"),
     (re.compile(r"(^|\.)(visual\.proj|transformer\.resblocks\.0\.)"), "a CLIP model"),
     (re.compile(r"(^model\.diffusion_model|^unet\.|time_embed)"), "a diffusion model"),
 )

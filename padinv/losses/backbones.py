@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from padinv.losses.weight_files import find_cached, find_in, how_to_get, known
@@ -133,16 +133,18 @@ def load_backbone(name: str, path: Path | str | None = None) -> nn.Sequential:
     """
     backbone = backbone_named(name)
     file = find_backbone_file(name, path)
-    net: nn.Sequential = backbone.build()  # type: ignore[operator]
+    from padinv.checkpoints.build import build_module
+    from padinv.checkpoints.state_dict import read_weights
+
+    build: Callable[[], nn.Sequential] = backbone.build  # type: ignore[assignment]
+    net = build()
+    shapes = {f"features.{key}": tuple(tensor.shape) for key, tensor in net.state_dict().items()}
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        weights = {k.removeprefix("features."): v.float() for k, v in state.items() if k.startswith("features.")}
-        net.load_state_dict(weights)
-    except Exception as error:  # torch.load raises many kinds for a foreign file
-        reason = " ".join(str(error).split())[:160]
+        weights = read_weights(file, shapes)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{file} ")
         raise InputError(
-            f"{file} does not hold torchvision's weights for LPIPS '{name}' ({reason}); get {backbone.url}"
+            f"{file} does not hold torchvision's weights for LPIPS '{name}': it {reason}; get {backbone.url}"
         ) from error
-    if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
-        raise InputError(f"{file} holds weights that are not finite; get {backbone.url} again")
-    return net.eval().requires_grad_(False)
+    state = {key.removeprefix("features."): tensor for key, tensor in weights.items()}
+    return build_module(build, state).eval().requires_grad_(False)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padinv.models.irse import irse_stages, irse_stem
 from padinv.runtime.errors import InputError
+from padinv.runtime.files import require_files
 
 
 class IRSE50(nn.Module):
@@ -114,14 +114,19 @@ def load_face_network(path: Path | str) -> IRSE50 | MobileFaceNet:
     Raises:
         InputError: missing, damaged, or another network.
     """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist; it should hold model_ir_se50.pth or mobilefacenet.pt")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        net: IRSE50 | MobileFaceNet = IRSE50() if "input_layer.0.weight" in state else MobileFaceNet()
-        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except Exception as error:  # torch.load raises many kinds for a foreign file
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{path} holds neither ArcFace's IR-SE-50 nor MobileFaceNet ({reason})") from error
-    return net.eval().requires_grad_(False)
+    from padinv.checkpoints.build import build_module, expected_shapes
+    from padinv.checkpoints.state_dict import read_weights
+
+    require_files(path)
+    problems = []
+    for kind in (IRSE50, MobileFaceNet):
+        try:
+            state = read_weights(path, expected_shapes(kind))
+        except InputError as error:
+            problems.append(str(error).removeprefix(f"{path} "))
+            continue
+        net: IRSE50 | MobileFaceNet = build_module(kind, state)
+        return net.eval().requires_grad_(False)
+    # The first one says what the file is; the second one is more to the point where it is nearly that network.
+    reason = next((text for text in problems if text.startswith(("lacks", "has a tensor"))), problems[0])
+    raise InputError(f"{path} holds neither ArcFace's IR-SE-50 nor MobileFaceNet: it {reason}")
