@@ -6,6 +6,7 @@ Module names follow the files in circulation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -119,14 +120,14 @@ def load_face_network(path: Path | str) -> IRSE50 | MobileFaceNet:
 
     require_files(path)
     problems = []
-    for kind in (IRSE50, MobileFaceNet):
+    kinds: tuple[Callable[[], IRSE50 | MobileFaceNet], ...] = (IRSE50, MobileFaceNet)
+    for kind in kinds:
         try:
             state = read_weights(path, expected_shapes(kind))
         except InputError as error:
             problems.append(str(error).removeprefix(f"{path} "))
             continue
-        net: IRSE50 | MobileFaceNet = build_module(kind, state)
-        return net.eval().requires_grad_(False)
+        return build_module(kind, state).eval().requires_grad_(False)
     # The first one says what the file is; the second one is more to the point where it is nearly that network.
     reason = next((text for text in problems if text.startswith(("lacks", "has a tensor"))), problems[0])
     raise InputError(f"{path} holds neither ArcFace's IR-SE-50 nor MobileFaceNet: it {reason}")
