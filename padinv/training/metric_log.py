@@ -41,6 +41,7 @@ class MetricLog:
         self.writer = SummaryWriter(str(folder.tensorboard), purge_step=images + 1, flush_secs=30)
         self.sums: dict[str, tuple[float, int]] = {n: (t, c) for n, (t, c) in (state or {}).get("sums", {}).items()}
         self.since = time.monotonic()
+        self.waited = 0.0
         self.images = images
 
     def __enter__(self) -> MetricLog:
@@ -61,14 +62,20 @@ class MetricLog:
             total, count = self.sums.get(name, (0.0, 0))
             self.sums[name] = (total + value, count + 1)
 
+    def add_wait(self, seconds: float) -> None:
+        """Take in how long a step waited for its images."""
+        self.waited += seconds
+
     def write_losses(self, images: int) -> None:
         """Write the averages since the last record, and the speed."""
         now = time.monotonic()
         self._write("train", images, {name: total / count for name, (total, count) in self.sums.items()})
-        speed = (images - self.images) / max(now - self.since, 1e-9)
-        self.folder.append(self.folder.speed_file, {"images": images, "images_per_s": float(f"{speed:.6g}")})
-        self._track({"train/images_per_s": speed}, images)
-        self.sums, self.since, self.images = {}, now, images
+        seconds = max(now - self.since, 1e-9)
+        speeds = {"images_per_s": (images - self.images) / seconds, "share_waiting_for_data": self.waited / seconds}
+        rounded = {name: float(f"{value:.4g}") for name, value in speeds.items()}
+        self.folder.append(self.folder.speed_file, {"images": images, **rounded})
+        self._track({f"train/{name}": value for name, value in speeds.items()}, images)
+        self.sums, self.since, self.waited, self.images = {}, now, 0.0, images
 
     def write_figures(self, images: int, figures: Mapping[str, float]) -> None:
         """Write an evaluation."""

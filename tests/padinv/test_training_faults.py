@@ -309,3 +309,41 @@ def test_a_missing_tracker_is_named_before_anything_is_written(options: RunOptio
     with pytest.raises(MissingPackageError, match=r"--track wandb needs the package 'wandb'.*padinv\[wandb\]"):
         Training(TINY, replace(options, trackers=("wandb",)))
     assert not options.out.exists()
+
+
+def test_all_missing_files_are_named_at_once(options: RunOptions, tmp_path: Path) -> None:
+    config = replace(TINY, id=0.1, per=0.8, lpips="squeeze")
+    gone = replace(
+        options,
+        generator=tmp_path / "no-generator",
+        init=tmp_path / "no-init",
+        face_weights=tmp_path / "no-face",
+        lpips_weights=tmp_path / "no-lpips",
+        data=tmp_path / "no-data",
+        val="no-val.zip",
+    )
+    with pytest.raises(InputError) as error:
+        Training(config, gone)
+    for name in ("no-generator", "no-init", "no-face", "no-lpips", "no-data", "no-val.zip"):
+        assert f"{name} does not exist" in str(error.value), name
+    assert not options.out.exists()
+
+
+def test_speed_and_waiting_stand_in_a_file_of_their_own(options: RunOptions) -> None:
+    Training(TINY, options).run()
+    lines = [json.loads(line) for line in (options.out / "speed.jsonl").read_text().splitlines()]
+    assert [line["images"] for line in lines] == [8, 16]
+    assert all(line["images_per_s"] > 0 and 0 <= line["share_waiting_for_data"] <= 1 for line in lines)
+
+
+def test_images_much_larger_than_needed_are_said_before_they_starve_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from padinv import data
+
+    source = open_pictures(write_pictures(tmp_path / "d.zip"))
+    assert data.size_hint(source, 8) is None  # they fit in memory, and are decoded once
+    monkeypatch.setattr(data, "CACHE_BYTES", 0)
+    assert "have 32 px and the model reads 8" in str(data.size_hint(source, 8))
+    assert "padinv dataset" in str(data.size_hint(source, 8))
+    assert data.size_hint(source, 24) is None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,19 @@ from torch import Tensor
 from padinv import __version__
 from padinv.checkpoints import generator_hash, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints.native import read_header, save_encoder_state, save_generator
-from padinv.data import CACHE_BYTES, Pictures, StepBatches, batches
-from padinv.losses.identity import IdentityLoss
-from padinv.losses.lpips import LPIPS
-from padinv.losses.objective import Objective
+from padinv.data import CACHE_BYTES, Pictures, StepBatches, batches, size_hint
 from padinv.models.discriminator import Discriminator
 from padinv.models.encoder import shared_weights
-from padinv.models.face_recognition import load_face_network
 from padinv.models.generator import Generator
 from padinv.picture_sources import open_pictures
-from padinv.runtime.errors import InputError, MismatchError, UsageError
+from padinv.runtime.errors import InputError, MismatchError
 from padinv.training.background_writer import BackgroundWriter, snapshot
 from padinv.training.encoder.config import TrainConfig
+from padinv.training.encoder.options import RunOptions, build_objective, check_inputs
 from padinv.training.encoder.trainer import EncoderTrainer
 from padinv.training.generator.discriminator_init import discriminator_for
 from padinv.training.launch import check_launcher_settings, make_accelerator, set_arithmetic
-from padinv.training.loop import Cadence, Outcome, run_loop
+from padinv.training.loop import Outcome, run_loop
 from padinv.training.memory_estimate import MemoryEstimate, estimate_memory
 from padinv.training.metric_log import MetricLog
 from padinv.training.reporter import Reporter, Silent
@@ -42,74 +40,6 @@ from padinv.training.trackers import Trackers, check_trackers
 from padinv.training.validation import errors, grid_of, read_validation, reconstruct, save_png
 
 GRID_IMAGES = 16
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where a training reads and writes, and how often it looks up. Nothing here changes what is computed.
-
-    Attributes:
-        generator: checkpoint of the generator (and discriminator).
-        data, val: training and validation pictures, each anything that `open_pictures` takes.
-        out: the run folder.
-        lpips_weights, face_weights: weight files of the losses' networks.
-        init: an encoder file or run folder whose encoder this one starts from.
-        template: how the pictures are aligned (`Template.code`), where the generator's file does not say it rightly.
-        log_images, eval_images: training images between two log records, and between two evaluations with their grid.
-        val_count: validation pictures of an evaluation.
-        best: figure of the validation by which the best encoder is kept, 'mse' or 'lpips'.
-        save_minutes: between two checkpoints.
-        time_limit: minutes after which the training saves and stops; None: none. The schedule does not depend on it.
-        background_save: write checkpoints while the training goes on; None: where the weights are not on the CPU.
-        workers: processes that decode pictures which do not fit in memory.
-        device: where to train, such as 'cuda:1'; None: what the launcher chose, else the first accelerator.
-        trackers: experiment trackers besides TensorBoard, see `padinv.training.trackers`.
-        preset: its name, for the record.
-    """
-
-    generator: Path
-    data: Path | str
-    out: Path
-    val: Path | str | None = None
-    lpips_weights: Path | None = None
-    face_weights: Path | None = None
-    init: Path | None = None
-    template: str | None = None
-    log_images: int = 800
-    eval_images: int = 20_000
-    val_count: int = 256
-    best: str = "mse"
-    save_minutes: float = 10.0
-    time_limit: float | None = None
-    background_save: bool | None = None
-    workers: int = 4
-    device: str | None = None
-    trackers: tuple[str, ...] = ()
-    preset: str | None = None
-
-    @property
-    def cadence(self) -> Cadence:
-        """When to log, evaluate, save and stop."""
-        return Cadence(self.log_images, self.eval_images, self.save_minutes, self.time_limit)
-
-
-def build_objective(config: TrainConfig, options: RunOptions, template: str | None) -> Objective:
-    """The losses with their networks.
-
-    Raises:
-        InputError: a weight file is missing or foreign.
-        UsageError: a term lacks what it needs.
-    """
-    lpips = LPIPS(config.lpips, options.lpips_weights) if config.per > 0 else None
-    identity = None
-    if config.id > 0:
-        if options.face_weights is None:
-            raise UsageError(
-                "the identity term needs a face-recognition network: give model_ir_se50.pth (of pSp's or "
-                "InsightFace_Pytorch's pages) with --face-weights, or leave the term out with --id 0"
-            )
-        identity = IdentityLoss(load_face_network(options.face_weights), template)
-    return Objective(config.weights, lpips, identity)
 
 
 class Training:
@@ -123,6 +53,7 @@ class Training:
         self.config, self.options = config, options
         check_launcher_settings(config)
         check_trackers(options.trackers)
+        check_inputs(config, options)
         set_arithmetic(tf32=config.tf32, deterministic=config.deterministic)
         self.accelerator = make_accelerator(config.mixed_precision, options.device)
         self.main = self.accelerator.is_main_process
@@ -172,6 +103,8 @@ class Training:
 
     def _load_pictures(self) -> Pictures:
         self.reporter.message(f"reading {len(self.source):,} pictures from {self.options.data}")
+        if hint := size_hint(self.source, self.generator.spec.image_size):
+            self.reporter.message(hint)
         pictures = Pictures(self.source, self.generator.spec.image_size)
         self._skip([*self.skipped, *pictures.bad])
         return pictures
@@ -288,7 +221,10 @@ class Training:
 
     def step(self) -> dict[str, float]:
         """One step on the next batch."""
+        began = time.monotonic()
         images = next(self._images)
+        if self.log is not None:
+            self.log.add_wait(time.monotonic() - began)
         self._seed_step()
         return self.trainer.step(images)
 
@@ -438,3 +374,6 @@ class Training:
             )
             elsewhere = self._any(bool(self.skipped))[0]
             return Outcome(ending, self.images_seen, len(self.skipped) or int(elsewhere))
+
+
+__all__ = ["RunOptions", "Training", "build_objective"]

@@ -1,0 +1,131 @@
+"""What a run is told besides its settings: where to read and write, and how often to look up."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from padinv.losses.backbones import find_backbone_file
+from padinv.losses.identity import IdentityLoss
+from padinv.losses.lpips import LPIPS
+from padinv.losses.objective import Objective
+from padinv.models.face_recognition import load_face_network
+from padinv.picture_sources.remote import is_url
+from padinv.runtime.errors import InputError, PadInvError, UsageError
+from padinv.training.encoder.config import TrainConfig
+from padinv.training.loop import Cadence
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a training reads and writes, and how often it looks up. Nothing here changes what is computed.
+
+    Attributes:
+        generator: checkpoint of the generator (and discriminator).
+        data, val: training and validation pictures, each anything that `open_pictures` takes.
+        out: the run folder.
+        lpips_weights, face_weights: weight files of the losses' networks.
+        init: an encoder file or run folder whose encoder this one starts from.
+        template: how the pictures are aligned (`Template.code`), where the generator's file does not say it rightly.
+        log_images, eval_images: training images between two log records, and between two evaluations with their grid.
+        val_count: validation pictures of an evaluation.
+        best: figure of the validation by which the best encoder is kept, 'mse' or 'lpips'.
+        save_minutes: between two checkpoints.
+        time_limit: minutes after which the training saves and stops; None: none. The schedule does not depend on it.
+        background_save: write checkpoints while the training goes on; None: where the weights are not on the CPU.
+        workers: processes that decode pictures which do not fit in memory.
+        device: where to train, such as 'cuda:1'; None: what the launcher chose, else the first accelerator.
+        trackers: experiment trackers besides TensorBoard, see `padinv.training.trackers`.
+        preset: its name, for the record.
+    """
+
+    generator: Path
+    data: Path | str
+    out: Path
+    val: Path | str | None = None
+    lpips_weights: Path | None = None
+    face_weights: Path | None = None
+    init: Path | None = None
+    template: str | None = None
+    log_images: int = 800
+    eval_images: int = 20_000
+    val_count: int = 256
+    best: str = "mse"
+    save_minutes: float = 10.0
+    time_limit: float | None = None
+    background_save: bool | None = None
+    workers: int = 4
+    device: str | None = None
+    trackers: tuple[str, ...] = ()
+    preset: str | None = None
+
+    @property
+    def cadence(self) -> Cadence:
+        """When to log, evaluate, save and stop."""
+        return Cadence(self.log_images, self.eval_images, self.save_minutes, self.time_limit)
+
+
+def check_inputs(config: TrainConfig, options: RunOptions) -> None:
+    """Look for every file that a training needs, and name all that are missing at once.
+
+    Raises:
+        InputError: files are missing.
+        UsageError: nothing is missing but an option.
+    """
+
+    def exists(path: Path | None, option: str) -> None:
+        if path is not None and not path.exists():
+            raise InputError(f"{path} does not exist ({option})")
+
+    def face_weights() -> None:
+        if config.id > 0 and options.face_weights is None:
+            raise UsageError(
+                "the identity term needs a face-recognition network: give model_ir_se50.pth (of pSp's or "
+                "InsightFace_Pytorch's pages) with --face-weights, or leave the term out with --id 0"
+            )
+        exists(options.face_weights if config.id > 0 else None, "--face-weights")
+
+    def lpips_weights() -> None:
+        if config.per > 0:
+            find_backbone_file(config.lpips, options.lpips_weights)
+
+    checks: list[Callable[[], object]] = [
+        lambda: exists(options.generator, "--generator"),
+        lambda: exists(options.init, "--init"),
+        face_weights,
+        lpips_weights,
+    ]
+    problems: list[PadInvError] = []
+    for check in checks:
+        try:
+            check()
+        except PadInvError as error:
+            problems.append(error)
+    for place in (options.data, options.val):
+        if place is not None and not _is_pattern(str(place)) and not Path(place).exists():
+            problems.append(InputError(f"{place} does not exist"))
+    if problems:
+        kind = UsageError if all(isinstance(problem, UsageError) for problem in problems) else InputError
+        raise kind("; ".join(str(problem) for problem in problems))
+
+
+def _is_pattern(place: str) -> bool:
+    """Whether images are named by a URL, a glob pattern or a range of shards, of which there is no single file."""
+    return is_url(place) or glob.has_magic(place) or "{" in place
+
+
+def build_objective(config: TrainConfig, options: RunOptions, template: str | None) -> Objective:
+    """The losses with their networks.
+
+    Raises:
+        InputError: a weight file is missing or foreign.
+        UsageError: a term lacks what it needs.
+    """
+    lpips = LPIPS(config.lpips, options.lpips_weights) if config.per > 0 else None
+    identity = None
+    if config.id > 0:
+        assert options.face_weights is not None, "check_inputs comes first"
+        identity = IdentityLoss(load_face_network(options.face_weights), template)
+    return Objective(config.weights, lpips, identity)
