@@ -8,7 +8,8 @@ each B, and compared with painted B where painting changed it ("error inside": m
 picture. `auto` sees the pair alone; it is right where the space it names has the smaller total over the 200 faces.
 
 Rows: no edit (the reconstruction of B), the edit in latents alone, in padding alone, in both, what `auto` chose for
-each pair, and, with --wplus, the edit of an encoder without padding.
+each pair, the mean of all pairs in each space, the reconstruction of painted B (what the model can show at all), and,
+with --wplus, the edit of an encoder without padding.
 """
 
 from __future__ import annotations
@@ -83,6 +84,12 @@ def measure(
                 rows.setdefault("auto", Sums()).add(made, true, plain, regions)
         chosen.append(choice)
         better.append(min(("latent", "padding"), key=totals.__getitem__))
+    mean = difference(inv_a, inv_painted)
+    for space in ("latent", "padding", "both"):
+        made = model.generate_for_encoder(apply(inv_b, mean, space))  # type: ignore[arg-type]
+        rows.setdefault(f"mean of {pairs} pairs, {space}", Sums()).add(made, true, plain, regions)
+    seen = model.generate_for_encoder(model.encode(true))
+    rows.setdefault("reconstruction of the painted picture", Sums()).add(seen, true, plain, regions)
     if wplus is not None:
         inv_a, inv_painted, inv_b = wplus.encode(a), wplus.encode(painted_a), wplus.encode(b)
         plain = wplus.generate_for_encoder(inv_b)

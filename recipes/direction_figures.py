@@ -88,12 +88,14 @@ def evaluate(
     codes: Inversion,
     measure: Measure,
     identity: Identity,
+    own: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """What one unit of a direction does.
 
     Args:
         photographs: [N, 3, S, S], held out.
         codes: their inversions.
+        own: where the attribute itself is, bool [S, S], which is not background (hair on the forehead); None: nowhere.
 
     Returns:
         for +1 and -1: `shift`, the mean change of the attribute in standard deviations over the photographs, and
@@ -106,6 +108,7 @@ def evaluate(
     start = measure(plain)
     known = identity.embed(photographs)
     around = ~face_mask(model.spec.template, plain.shape[-1])
+    around = around if own is None else around & ~own
     alike = float((known * identity.embed(plain)).sum(axis=1).mean())
     error = float(np.square(plain - photographs)[..., around].mean())
     result: dict[str, Any] = {}

@@ -102,17 +102,27 @@ def fit_painted(model: Model, data: Data) -> dict[str, Direction]:
     return directions
 
 
-def scale_to_visible(model: Model, direction: Direction, data: Data, identity: Identity, painted: bool) -> Direction:
+def own_region(name: str, data: Data) -> np.ndarray | None:
+    """Where a painted attribute is, bool [S, S]; None for a score."""
+    if name not in PAINTED:
+        return None
+    side, faces = data.images.shape[-1], data.faces[:20]
+    change = np.abs(batch([paint(face, name) for face in faces], side) - batch(faces, side))
+    return change.mean(axis=(0, 1)) > 0.03
+
+
+def scale_to_visible(model: Model, name: str, direction: Direction, data: Data, identity: Identity) -> Direction:
     """The direction with the largest unit that keeps identity and background within bounds."""
     rows = slice(0, CHECKED)
+    own = own_region(name, data)
 
     def within(factor: float) -> bool:
         longer = scaled(direction, factor)
-        cost = evaluate(model, longer, data.images[rows], data.codes[rows], brightness, identity)
+        cost = evaluate(model, longer, data.images[rows], data.codes[rows], brightness, identity, own)
         return all(c["identity"] >= LEAST_IDENTITY and c["background"] <= MOST_BACKGROUND for c in cost.values())
 
     images = direction.info["origin"]["images"]
-    if painted:
+    if own is not None:
         share = next((factor for factor in SHARES if within(factor)), SHARES[-1])
         result = scaled(direction, share)
         result.info["unit"] = f"{share:.0%} of the way from without to with: the mean of {images} painted pairs"
@@ -204,7 +214,7 @@ def main() -> None:
     other = Data(model, detector, given.faces / "train.zip", labels, range(n, 2 * n))
     by_name = measures(detector, train_classifiers(model, other, identity))
     for name in directions:
-        directions[name] = scale_to_visible(model, directions[name], other, identity, name in PAINTED)
+        directions[name] = scale_to_visible(model, name, directions[name], other, identity)
     del other
     print("measuring", flush=True)
     held_out = Data(model, detector, given.faces / "val.zip", labels, range(HELD_OUT))
@@ -220,7 +230,8 @@ def main() -> None:
         if name in PAINTED:
             painted = model.encode(batch([paint(f, name) for f in held_out.faces], model.spec.image_size), 32)
         accuracy = held_out_accuracy(name, direction, held_out, painted)
-        effect = evaluate(model, direction, held_out.images, held_out.codes, by_name[name], identity)
+        own = own_region(name, held_out)
+        effect = evaluate(model, direction, held_out.images, held_out.codes, by_name[name], identity, own)
         direction.info["accuracy"] = {**direction.info.get("accuracy", {}), **accuracy}
         direction.info["cost"] = {key: effect["+1"][key] for key in ("identity", "background")}
         direction.info |= {"name": name, "licence": LICENCE}
