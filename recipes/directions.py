@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from direction_card import FIGURES, update_card
 from direction_figures import Classifier, Identity, evaluate, measures
 from edits_paint import paint
 from face_data import YEARS, Photographs, YuNet, batch, brightness, lighting, pose, read_labels, smile
 from PIL import Image
 
-from padinv.runtime.bundle import read_bundle, write_manifest
 from padinv.runtime.editing import Direction, apply, difference
 from padinv.runtime.editing.fit_direction import fit_direction
 from padinv.runtime.editing.gallery import FOLDER, SUFFIX
@@ -238,10 +238,8 @@ def main() -> None:
         direction.save(given.bundle / FOLDER / f"{name}{SUFFIX}", "float16")
         figures["directions"][name] = {"unit": direction.info["unit"], **direction.info["accuracy"], **effect}
         print(name, direction.info["accuracy"], effect, flush=True)
-    write_json(given.bundle / FOLDER / "figures.json", figures)
-    kept = {key: value for key, value in model.bundle.manifest.items() if key not in ("files", "format")}
-    write_manifest(given.bundle, kept)
-    read_bundle(given.bundle)
+    write_json(given.bundle / FOLDER / FIGURES, figures)
+    update_card(given.bundle)
     if given.sheet:
         sheet(model, directions, given.sheet)
 
