@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from padinv.runtime.errors import InputError
 
 _MAX_PAGES = 64
+_HARMLESS_BLOCK = 1 << 24  # pixels of a tile or strip, which are decoded at once
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR = range(7)
 _COLOURS = {
     8: "CIELab colours",
@@ -104,9 +105,12 @@ def _checked(tags: Any, index: int, name: object) -> TiffPage:
     bits = _tuple(tags.get(258, 1))
     extra = _tuple(tags[338]) if 338 in tags else ()
     reason = _problem(tags, photometric, samples, bits, extra)
+    size = (int(tags[256]), int(tags[257]))
+    block = int(tags.get(322, size[0])) * int(tags.get(323, min(int(tags.get(278, size[1])), size[1])))
+    if block > max(_HARMLESS_BLOCK, 4 * size[0] * size[1]):
+        raise InputError(f"{name} is damaged and was skipped (its TIFF tiles are far larger than the picture)")
     if reason is not None:
         raise InputError(f"{name} stores {reason}, which is not supported, so it was skipped; convert it to 8-bit RGB")
-    size = (int(tags[256]), int(tags[257]))
     return TiffPage(
         index=index,
         size=size,
@@ -124,7 +128,7 @@ def _problem(tags: Any, photometric: int, samples: int, bits: tuple[int, ...], e
     if unusual := formats & set(_FORMATS):
         return _FORMATS[min(unusual)]
     if len(set(bits)) != 1:
-        return f"samples of different sizes ({', '.join(map(str, bits))} bits)"
+        return f"samples of different sizes ({', '.join(map(str, bits[:8]))} bits)"
     depths = {
         _WHITE_IS_ZERO: (1, 2, 4, 8, 16),
         _BLACK_IS_ZERO: (1, 2, 4, 8, 12, 16),

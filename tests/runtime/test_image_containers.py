@@ -292,6 +292,15 @@ def tiff_bomb() -> bytes:
     )
 
 
+def tile_bomb() -> bytes:
+    data = tiff_bytes(np.zeros((16, 16), np.uint8), photometric="minisblack", metadata=None, tile=(16, 16))
+    for tag in (322, 323):
+        small = struct.pack("<HHII", tag, 4, 1, 16)
+        assert small in data
+        data = data.replace(small, struct.pack("<HHII", tag, 4, 1, 32_768))
+    return data
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "34-byte WebP": lambda: webp_bomb(16383, 16383),
     "WebP below the limit of pixels": lambda: webp_bomb(7000, 7000),
@@ -300,6 +309,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "PNG beyond the limit": lambda: png_bomb(30_000, 30_000),
     "PNG with a few bytes": lambda: png_bomb(10_900, 10_900),
     "TIFF with a few bytes": tiff_bomb,
+    "TIFF of one enormous tile": tile_bomb,
     "many chunks": lambda: sound_png(png_chunk(b"tEXt", b"") * 250_000),
     "many segments": lambda: b"\xff\xd8" + b"\xff\xfe\0\2" * 100_000 + b"\xff\xd9",
     **({"AVIF": avif_bomb} if HAS_AVIF else {}),
