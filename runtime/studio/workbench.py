@@ -57,6 +57,7 @@ class Workbench:
         Raises:
             InputError: not a picture, damaged, or too large. UsageError: no such face.
         """
+        chosen = placing is not None
         placing = placing or Placing()
         aligner = self._aligner(placing.face)
         photograph = read_photograph(data, name, self.model, aligner, self.limits)
@@ -80,7 +81,7 @@ class Workbench:
             pixels=photograph.pixels, inversion=inversion, image=to_uint8(made[None])[0],
             metrics=reconstruction_metrics(photograph.pixels, made, self.model.spec.image_size),
             shown=jpeg_of(image, SHOWN_SIDE), thumb=jpeg_of(array_to_image(photograph.pixels), THUMB_SIDE),
-            note=_about_faces(photograph, len(faces)),
+            note=_about_faces(photograph, len(faces), chosen=chosen),
         )  # fmt: skip
 
     def edited(self, photo: Photo, edit: SavedEdit) -> Inversion:
@@ -177,8 +178,8 @@ class Workbench:
         return Aligner(self.model.spec.template, face=face, detector=self._detector)
 
 
-def _about_faces(photograph: Photograph, faces: int) -> str | None:
+def _about_faces(photograph: Photograph, faces: int, *, chosen: bool) -> str | None:
     """What the user should know about the square: whose it is, or that nobody's face was found."""
     if faces > 1:
-        return f"{faces} faces were found; choose which one to edit"
+        return None if chosen else f"{faces} faces were found; choose which one to edit"
     return photograph.note

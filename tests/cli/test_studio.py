@@ -66,6 +66,28 @@ def _mask() -> bytes:
     return out.getvalue()
 
 
+def test_one_of_several_faces_is_chosen(
+    client: TestClient, photos: dict[str, bytes], run_cli: Callable[..., Any]
+) -> None:
+    two = Image.new("RGB", (800, 380), (90, 120, 150))
+    two.paste(Image.open("me.jpg"), (0, 10))  # its face has a side of 260
+    two.paste(Image.open("other.png").resize((150, 150)), (540, 100))
+    two.save("two.png")
+    base = f"/api/sessions/{client.post('/api/sessions').json()['session']}/photos"
+    opened = client.post(base, files={"photo": ("two.png", Path("two.png").read_bytes())}).json()
+    assert len(opened["faces"]) == 2
+    assert "choose which one" in opened["note"]
+    chosen = client.post(f"{base}/{opened['id']}/placing", json={"face": 2}).json()
+    assert chosen["note"] is None
+    assert chosen["square"] != opened["square"]
+    command = chosen["commands"]["photo"]
+    assert "--face 2" in command["text"]
+    assert run_cli(*shlex.split(command["text"])[1:]).code == 0
+    downloaded = _pixels(client.get(f"{base}/{opened['id']}/export/photo").content)
+    assert (_pixels(Path(command["result"]).read_bytes()) == downloaded).all()
+    assert client.post(f"{base}/{opened['id']}/placing", json={"face": 3}).status_code == 400
+
+
 @pytest.mark.parametrize("case", ["plain", "directions", "everything", "moved square"])
 def test_the_printed_command_gives_the_downloaded_picture_bit_for_bit(
     client: TestClient, model: Model, photos: dict[str, bytes], run_cli: Callable[..., Any], case: str

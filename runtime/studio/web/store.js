@@ -26,7 +26,8 @@ let timer;
 export function say(text, kind = "info") {
   const line = document.createElement("p");
   line.className = `notice ${kind}`;
-  line.textContent = text[0].toUpperCase() + text.slice(1);
+  // A sentence begins with a capital letter; a file's name at its beginning stays as it is.
+  line.textContent = /^[a-z]+[ ,]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
   notices.replaceChildren(line);
   clearTimeout(timer);
   timer = setTimeout(() => line.remove(), kind === "error" ? 9000 : 4000);
