@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padinv.cli import output
-from padinv.cli.output import check_paths, follow, new_outcome, write_report, write_sheet
+from padinv.cli.output import follow, new_outcome, write_report, write_sheet
 from padinv.runtime.batch.find_inputs import SHEET
 from padinv.runtime.batch.results_log import check_out
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.sources import Loaded, Reader
     from padinv.runtime.reports.comparison_report import Comparison
 
-__all__ = ["REPORT", "SHEET", "SHOWN", "Edits", "Setup", "check_out", "check_paths", "follow", "inputs_of", "lay_out"]
+__all__ = ["REPORT", "SHEET", "SHOWN", "Edits", "Setup", "check_out", "follow", "inputs_of", "lay_out"]
 __all__ += ["model_facts", "new_outcome", "results_inputs", "run_jobs", "sum_up", "write_report", "write_sheet"]
 REPORT = "report.html"
 SHOWN = 200  # results whose pixels are kept for the sheet and the page

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from padinv.cli import common
 from padinv.cli.console import say
 from padinv.cli.help import HelpCommand, write_examples, write_verbs
-from padinv.runtime.errors import ExitCode, MissingPackageError, PadInvError, is_out_of_memory
+from padinv.runtime.errors import ExitCode, MissingPackageError, PadInvError, UsageError, is_out_of_memory
 from padinv.runtime.text import printable
 
 # verb -> (module, help line). The module defines `command`, a function with Typer annotations; it is imported only when
@@ -121,9 +121,11 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         common.reset()
-        as_json = "--json" in (*getattr(ctx, "_protected_args", ()), *ctx.args)
+        arguments = (*getattr(ctx, "_protected_args", ()), *ctx.args)
+        as_json = "--json" in arguments
         try:
             common.show_log()
+            refuse_empty(arguments)
             return super().invoke(ctx)
         except KeyboardInterrupt:
             say("interrupted; everything finished so far is kept")
@@ -140,6 +142,16 @@ class Verbs(TyperGroup):
             if isinstance(error, (typer.Exit, typer.Abort, *_click_errors())):
                 raise
             raise SystemExit(explain(error, ctx.invoked_subcommand, as_json=as_json)) from None
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse empty arguments: as a path they would mean the current folder.
+
+    Raises:
+        UsageError
+    """
+    if any(not one.strip() or (one.startswith("--") and one.endswith("=")) for one in arguments):
+        raise UsageError("an argument is empty, so nothing was done; name a file or folder ('.' is the current folder)")
 
 
 def _click_errors() -> Iterator[type[BaseException]]:

@@ -13,7 +13,7 @@ import typer
 
 from padinv.cli.common import open_in_browser, settings
 from padinv.cli.console import say
-from padinv.runtime.errors import ExitCode, InputError, OutputError, UsageError
+from padinv.runtime.errors import ExitCode, InputError, OutputError
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.engine import Event, Outcome
 
 SCHEMA = 1  # of the JSON object that --json prints
-
-
-def check_paths(paths: Sequence[str | Path]) -> None:
-    """Refuse empty arguments, which would mean the current folder.
-
-    Raises:
-        UsageError
-    """
-    if any(not str(path).strip() for path in paths):
-        raise UsageError("an argument is empty, so nothing was done; name a file or folder ('.' is the current folder)")
 
 
 class Notes:

@@ -55,7 +55,6 @@ def command(
     from padinv.runtime.batch.results_log import ResultsLog
     from padinv.runtime.errors import InputError
 
-    common.check_paths([*paths, out])
     common.check_out(out)
     gathered = gather(paths, out)
     problems = gathered.skipped()

@@ -63,7 +63,7 @@ def command(
     that of A elsewhere.
     """
     from padinv.cli.console import say
-    from padinv.cli.edit_common import Setup, check_out, check_paths, lay_out, model_facts, run_jobs, sum_up
+    from padinv.cli.edit_common import Setup, check_out, lay_out, model_facts, run_jobs, sum_up
     from padinv.runtime.batch.edit_files import Task
     from padinv.runtime.batch.masks import read_region
     from padinv.runtime.batch.sources import find_sources
@@ -71,7 +71,6 @@ def command(
     from padinv.runtime.editing import style_mixing as mix
     from padinv.runtime.errors import InputError, UsageError
 
-    check_paths([a, *b, out])
     check_out(out)
     left, problems = find_sources([a], out)
     right, more = find_sources(b, out)

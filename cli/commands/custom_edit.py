@@ -130,7 +130,6 @@ def command(
     paths = [*(target or []), *(targets or [])]
     if not paths and save is None:
         raise UsageError("give targets to edit (--target PATH), or a file to --save the direction in")
-    common.check_paths([*paths, *(pair or ()), *((direction and [direction]) or ()), out])
     common.check_out(out)
     sources, problems = find_sources(paths, out) if paths else ([], [])
     if paths and not sources:

@@ -81,7 +81,6 @@ def command(
     from padinv.runtime.editing.saved_edit import SavedEditChange, is_saved_edit
     from padinv.runtime.errors import InputError
 
-    common.check_paths([directions, *paths, out])
     common.check_out(out)
     strengths = parse_strengths(strength)
     sources, problems = find_sources(paths, out)

@@ -46,7 +46,6 @@ def command(
     from padinv.runtime.errors import UsageError
     from padinv.runtime.model import Model
 
-    output.check_paths([*(inversions or ()), out])
     if inversions and seeds is not None:
         raise UsageError("give either inversion files or --seeds, not both")
     if inversions and save_inversions:

@@ -90,7 +90,6 @@ def command(
 
     if not from_average and len(paths) != 2:
         raise UsageError(f"give two pictures, not {len(paths)}; or --from-average and any number of them")
-    common.check_paths([*paths, out])
     common.check_out(out)
     problems: list[str] = []
     if from_average:

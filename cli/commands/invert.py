@@ -132,7 +132,6 @@ def run(
     from padinv.runtime.model import Model
     from padinv.runtime.reports.inversion_report import LIMIT, REPORT
 
-    output.check_paths([*paths, out])
     part = None if shard is None else Shard.parse(shard)
     if any(_same(path, out) for path in paths):
         raise UsageError(

@@ -17,12 +17,15 @@ def distinct_names(files: Sequence[tuple[Path, str]]) -> list[str]:
     """
     names = [PurePosixPath(*Path(name).parts) for _, name in files]
     parents = [list(Path(os.path.abspath(path)).parts[1:]) for path, _ in files]
+    places = [tuple(part.casefold() for part in parts) for parts in parents]
     used = [len(name.parts) for name in names]
     while True:
         groups: dict[str, list[int]] = {}
         for i, name in enumerate(names):
             groups.setdefault(str(name).casefold(), []).append(i)
-        clashing = [i for group in groups.values() if len(group) > 1 for i in group if used[i] < len(parents[i])]
+        # More parents cannot tell apart two files that differ only in case: those are marked below.
+        helped = (group for group in groups.values() if len({places[i] for i in group}) > 1)
+        clashing = [i for group in helped for i in group if used[i] < len(parents[i])]
         if not clashing:
             break
         for i in clashing:

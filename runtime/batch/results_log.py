@@ -199,7 +199,7 @@ class ResultsLog:
             elif not self._kept():
                 self.path.unlink(missing_ok=True)
         except (OutputError, OSError) as error:  # the lines are there, only not in order
-            _logger.warning("%s was not put in order: %s", self.path, error)
+            _logger.debug("%s was not put in order: %s", self.path, error)
         if not self.records:
             for folder in self._made:  # made for nothing; a folder that is not empty stays
                 with contextlib.suppress(OSError):

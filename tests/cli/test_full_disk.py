@@ -203,14 +203,14 @@ def test_a_report_that_cannot_be_written_is_exit_code_3(inputs: Path, run_cli, m
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_halved(inputs: Path, run_cli, monkeypatch) -> None:
-    real = Model.encode
+    real = Model.reconstruct
 
-    def encode(self, x, batch_size=16):
-        if len(x) > 2:
+    def reconstruct(self, x, batch_size=16):
+        if len(x) > 3:
             raise MemoryError
         return real(self, x, batch_size)
 
-    monkeypatch.setattr(Model, "encode", encode)
+    monkeypatch.setattr(Model, "reconstruct", reconstruct)
     out = inputs / "out"
     result = run_cli("invert", inputs / "in", "--out", out, "--model", inputs / "bundle", "--batch", 6)
     assert result.code == 0, result.err
