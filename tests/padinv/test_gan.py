@@ -14,7 +14,7 @@ from PIL import Image
 
 from padinv.checkpoints import load_discriminator, load_generator
 from padinv.losses.backbones import squeezenet_features
-from padinv.models.projected_discriminator import FeaturePyramid, Heads
+from padinv.models.projected_discriminator import FeaturePyramid, Heads, SqueezeNetMaps
 from padinv.runtime.errors import UsageError
 from padinv.runtime.spec import ModelSpec
 from padinv.training.augment import augment
@@ -56,7 +56,7 @@ def test_augmentation_is_differentiable_and_repeats_with_its_generator() -> None
 
 def test_pyramid_is_frozen_and_calibrated_to_unit_size(pictures: torch.Tensor) -> None:
     torch.manual_seed(0)
-    pyramid = FeaturePyramid(squeezenet_features())
+    pyramid = FeaturePyramid(SqueezeNetMaps(squeezenet_features()))
     images = pictures.float() / 127.5 - 1
     pyramid.calibrate(images)
     maps = pyramid(images)

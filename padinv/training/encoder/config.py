@@ -14,7 +14,7 @@ from padinv.training.settings import MAX_SEED, check_settings, setting
 if TYPE_CHECKING:
     from padinv.models.encoder import EncoderConfig
 
-PRESETS = ("ffhq", "church", "bedroom", "faces64")
+PRESETS = ("ffhq", "church", "bedroom", "faces64", "faces128")
 # Restated from the modules that need torch, so that the command line's help does not; a test compares them.
 ARCHITECTURES = ("reference", "fast")
 SIZES = ("small", "medium", "large")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from padinv.models.projected_discriminator import BACKBONES
 from padinv.runtime.errors import UsageError
 from padinv.runtime.spec import ModelSpec
 
@@ -16,6 +17,10 @@ class GanConfig:
     Attributes:
         spec: geometry of the generator.
         discriminator: 'projected' or 'stylegan2'.
+        backbone: 'projected' only: whose features it sees, 'squeezenet' or 'efficientnet-lite0' (Projected GAN's own,
+            with batch normalisation in the heads; images are enlarged to `feature_side` first).
+        feature_side: for 'efficientnet-lite0': side of the images that the backbone sees.
+        balance: adapt both rates so that the discriminator tells 60 to 85 % of the images rightly.
         lr_g, lr_d: Adam's learning rates, betas (0, 0.99).
         ema_half_life: of the generator's weight average, in images.
         style_mixing: chance that a sample's later layers take a second code.
@@ -31,6 +36,9 @@ class GanConfig:
     images: int = 200_000
     batch: int = 16
     discriminator: str = "projected"
+    backbone: str = "squeezenet"
+    feature_side: int = 224
+    balance: bool = False
     lr_g: float = 2e-3
     lr_d: float = 5e-4
     ema_half_life: float = 5_000.0
@@ -47,6 +55,7 @@ class GanConfig:
     def __post_init__(self) -> None:
         for name, allowed in {
             "discriminator": ("projected", "stylegan2"),
+            "backbone": BACKBONES,
             "noise": ("none", "random"),
             "mixed_precision": ("no", "bf16"),
         }.items():
@@ -56,6 +65,8 @@ class GanConfig:
             raise UsageError("reconstruct is a weight, 0 or more, and goes with the projected discriminator only")
         if self.reconstruct_first < 0 or (self.reconstruct_first > 0 and self.reconstruct == 0):
             raise UsageError("reconstruct_first is a count of images, 0 or more, and goes with reconstruct only")
+        if not 32 <= self.feature_side <= 1024:
+            raise UsageError(f"feature_side must be from 32 to 1024, not {self.feature_side}")
         if self.batch < 2 or self.images < self.batch:
             raise UsageError("batch must be at least 2 and images at least one batch")
 

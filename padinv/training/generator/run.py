@@ -39,7 +39,8 @@ class GeneratorRunOptions:
         data: photographs, a folder or ZIP archive.
         out: the run folder; the result is its `generator.safetensors`.
         init: a run folder whose networks and optimisers a new run starts from, with its count of images.
-        features: SqueezeNet 1.1 weights for the projected discriminator; None: torch hub's cache.
+        features: weights of the projected discriminator's backbone; None: torch hub's cache, or the installed package.
+        lpips: SqueezeNet 1.1 weights for the reconstruction term, where `features` are EfficientNet-Lite0's.
         log_images, sample_images: images between two log records, and between two sample grids.
         save_minutes: between two checkpoints.
         time_limit: minutes after which the training saves and stops; None: none.
@@ -50,6 +51,7 @@ class GeneratorRunOptions:
     out: Path
     init: Path | None = None
     features: Path | None = None
+    lpips: Path | None = None
     log_images: int = 800
     sample_images: int = 10_000
     save_minutes: float = 10.0
@@ -122,7 +124,7 @@ class GeneratorTraining:
             self.reporter.message(f"reading {len(self.source):,} pictures from {options.data}")
             pictures, skipped = read_pictures(self.source, self.config.spec.resolution)
             self._name_skipped(skipped)
-            self.trainer = GanTrainer(self.config, pictures, options.features, options.device)
+            self.trainer = GanTrainer(self.config, pictures, options.features, options.device, lpips=options.lpips)
             if state is not None:
                 self._resume(state)
             elif options.init is not None:

@@ -1,6 +1,6 @@
 """Training a StyleGAN2 generator from photographs, small enough for a laptop.
 
-The discriminator is the projected one (frozen SqueezeNet features, hinge loss; see
+The discriminator is the projected one (frozen SqueezeNet or EfficientNet-Lite0 features, hinge loss; see
 `padinv.models.projected_discriminator`) or StyleGAN2's own (logistic loss with lazy R1). One generator pass a step
 serves both players: the discriminator learns on the detached features, the generator then meets the improved heads on
 the same features.
@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padinv.losses.backbones import load_backbone
 from padinv.models.discriminator import Discriminator
 from padinv.models.generator import Generator
-from padinv.models.projected_discriminator import FeaturePyramid, Heads
+from padinv.models.projected_discriminator import FeaturePyramid, Heads, load_maps
 from padinv.runtime.errors import InputError
 from padinv.training.augment import augment
 from padinv.training.encoder.trainer import DivergenceError
+from padinv.training.generator.balance import Balance
 from padinv.training.generator.config import GanConfig
 from padinv.training.generator.reconstruction import Autoencoding
 
@@ -32,20 +32,38 @@ BETAS = (0.0, 0.99)  # of both players' Adam
 LR_E = 1e-3  # Adam's rate of the autoencoder's encoder
 
 
+def _pyramid(config: GanConfig, features: Path | None) -> FeaturePyramid:
+    maps = load_maps(config.backbone, features)
+    if config.backbone == "efficientnet-lite0":
+        return FeaturePyramid(maps, (64, 128, 256, 384), side=config.feature_side)
+    return FeaturePyramid(maps)
+
+
 class GanTrainer:
     """The two players, their optimisers and the random state: everything that a step changes.
 
     Args:
         config: the settings.
         pictures: uint8 [N, 3, R, R], RGB, the photographs.
-        features: SqueezeNet 1.1 weights for the projected discriminator; None: torch hub's cache.
+        features: weights of the backbone for the projected discriminator; None: torch hub's cache, or the installed
+            package of EfficientNet-Lite0.
+        lpips: SqueezeNet 1.1 weights for the reconstruction term; None: `features` where the backbone is SqueezeNet,
+            else torch hub's cache.
         device: where to train.
 
     Raises:
         InputError: pictures of another size, or feature weights that are missing or foreign.
     """
 
-    def __init__(self, config: GanConfig, pictures: Tensor, features: Path | None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: GanConfig,
+        pictures: Tensor,
+        features: Path | None,
+        device: str = "cpu",
+        *,
+        lpips: Path | None = None,
+    ) -> None:
         size = config.spec.resolution
         if pictures.dtype != torch.uint8 or pictures.shape[1:] != (3, size, size) or len(pictures) < config.batch:
             raise InputError(
@@ -61,9 +79,10 @@ class GanTrainer:
             layer.noise_strength.requires_grad_(config.noise == "random")
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         if config.discriminator == "projected":
-            self.pyramid: FeaturePyramid | None = FeaturePyramid(load_backbone("squeeze", features)).to(self.device)
+            self.pyramid: FeaturePyramid | None = _pyramid(config, features).to(self.device)
             self.pyramid.calibrate(pictures[:64].to(self.device).float() / 127.5 - 1)
-            self.judge: nn.Module = Heads(self.pyramid.widths).to(self.device).train()
+            heads = Heads(self.pyramid.widths, batch_norm=config.backbone == "efficientnet-lite0")
+            self.judge: nn.Module = heads.to(self.device).train()
         else:
             self.pyramid = None
             self.judge = Discriminator(size, config.spec.channels).to(self.device).train()
@@ -72,8 +91,10 @@ class GanTrainer:
         self.opt_d = torch.optim.Adam(self.judge.parameters(), config.lr_d, betas=BETAS, eps=1e-8)
         self.autoencoding: Autoencoding | None = None
         if config.reconstruct > 0:
-            self.autoencoding = Autoencoding(config.spec, features).to(self.device).train()
+            squeeze = features if lpips is None and config.backbone == "squeezenet" else lpips
+            self.autoencoding = Autoencoding(config.spec, squeeze).to(self.device).train()
             self.opt_e = torch.optim.Adam(self.autoencoding.encoder.parameters(), LR_E, betas=(0.9, 0.99), eps=1e-8)
+        self.balance = Balance() if config.balance else None
         self.images_seen = 0
         self.generator_rests_until = 0
         self.rng = torch.Generator(device="cpu").manual_seed(config.seed + 1)
@@ -128,7 +149,9 @@ class GanTrainer:
         with autocast:
             alone = self.images_seen < config.reconstruct_first
             for group in self.opt_g.param_groups:
-                group["betas"] = (0.9, 0.99) if alone else BETAS  # momentum is for what does not play a game
+                group["betas"] = (
+                    (0.9, 0.99) if alone else BETAS
+                )  # momentum helps only where no discriminator answers back
             if alone:
                 losses = self._autoencoding_step()
             else:
@@ -139,9 +162,26 @@ class GanTrainer:
                     f"the {name!r} loss became {value} after {self.images_seen} images, so the training was stopped; "
                     "the last checkpoint is intact, try a lower rate"
                 )
+        if self.balance is not None and "acc" in losses:
+            self._balance(losses["acc"])
         self.images_seen += config.batch
         self._follow()
         return losses
+
+    @staticmethod
+    def _accuracy(real: Tensor, fake: Tensor) -> float:
+        """Share of logits with the right sign."""
+        return float(((real > 0).float().mean() + (fake < 0).float().mean()) / 2)
+
+    def _balance(self, accuracy: float) -> None:
+        assert self.balance is not None
+        self.balance.update(accuracy, self.config.batch)
+        for optimiser, rate, scale in (
+            (self.opt_g, self.config.lr_g, self.balance.scale_g),
+            (self.opt_d, self.config.lr_d, self.balance.scale_d),
+        ):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * scale
 
     def _autoencoding_step(self) -> dict[str, float]:
         assert self.autoencoding is not None
@@ -176,7 +216,7 @@ class GanTrainer:
 
         self.judge.requires_grad_(False)
         total = loss_g = -self.judge(fake_maps).mean()
-        losses = {"g": float(loss_g.detach()), "d": float(loss_d.detach())}
+        losses = {"g": float(loss_g.detach()), "d": float(loss_d.detach()), "acc": self._accuracy(real, fake)}
         if self.autoencoding is not None:
             loss_r = self.autoencoding.loss(fakes[:known].float(), reals[:known])
             total = loss_g + self.config.reconstruct * loss_r
@@ -195,7 +235,8 @@ class GanTrainer:
         n = self.config.batch
         losses = {}
         fakes, reals = self._fakes(n), self._reals(n)
-        loss_d = F.softplus(self.judge(self._augment(fakes.detach()))) + F.softplus(-self.judge(self._augment(reals)))
+        fake, real = self.judge(self._augment(fakes.detach())), self.judge(self._augment(reals))
+        loss_d = F.softplus(fake) + F.softplus(-real)
         self.opt_d.zero_grad(set_to_none=True)
         loss_d.mean().backward()
         if (self.images_seen // n) % self.config.r1_interval == 0:
@@ -213,6 +254,7 @@ class GanTrainer:
         loss_g.backward()
         self.opt_g.step()
         self.judge.requires_grad_(True)
+        losses["acc"] = self._accuracy(real, fake)
         return {"g": float(loss_g.detach()), "d": float(loss_d.mean().detach()), **losses}
 
     @torch.no_grad()
@@ -256,6 +298,7 @@ class GanTrainer:
             "encoder": None if self.autoencoding is None else self.autoencoding.encoder.state_dict(),
             "opt_e": None if self.autoencoding is None else self.opt_e.state_dict(),
             "generator_rests_until": self.generator_rests_until,
+            "balance": None if self.balance is None else self.balance.state_dict(),
             "rng": self.rng.get_state(),
             "torch_rng": torch.get_rng_state(),
         }
@@ -274,7 +317,12 @@ class GanTrainer:
         self.average.load_state_dict(state["average"])
         self.judge.load_state_dict(state["judge"])
         if self.pyramid is not None:
-            self.pyramid.load_state_dict(state["pyramid"])
+            # Checkpoints from before there was a choice of backbones call SqueezeNet's layers "features".
+            renamed = {
+                k.replace("features.", "maps.features.", 1) if k.startswith("features.") else k: v
+                for k, v in state["pyramid"].items()
+            }
+            self.pyramid.load_state_dict(renamed)
         self.opt_g.load_state_dict(state["opt_g"])
         self.opt_d.load_state_dict(state["opt_d"])
         # Trainings of before this term, or without it, may go on with it: its encoder then begins from nothing.
@@ -286,6 +334,8 @@ class GanTrainer:
         for optimiser, rate in ((self.opt_g, self.config.lr_g), (self.opt_d, self.config.lr_d)):
             for group in optimiser.param_groups:
                 group["lr"] = rate
+        if self.balance is not None and state.get("balance") is not None:
+            self.balance.load_state_dict(state["balance"])
         self.rng.set_state(state["rng"])
         torch.set_rng_state(state["torch_rng"])
         self.images_seen = int(state["images_seen"])
