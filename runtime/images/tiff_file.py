@@ -7,7 +7,10 @@ refused in a sentence.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, BinaryIO
 
 from padinv.runtime.errors import InputError
@@ -55,6 +58,7 @@ def find_page(file: BinaryIO, name: object) -> TiffPage:
     """
     from PIL import TiffImagePlugin
 
+    _silence_libtiff()
     # Pillow knows 16-bit grey whose 0 is white in little-endian files only. It leaves the values as they are stored.
     TiffImagePlugin.OPEN_INFO.setdefault((TiffImagePlugin.MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
     file.seek(0)
@@ -88,6 +92,18 @@ def find_page(file: BinaryIO, name: object) -> TiffPage:
     if first is None:
         raise InputError(f"{name} is damaged and was skipped (it has no TIFF directory)", code="damaged")
     return _checked(first[1], first[0], name)
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep Pillow's libtiff from writing lines of its own to the terminal; what it finds is raised, too."""
+    from PIL import Image
+
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # linked in some way that hides its functions
+        library = ctypes.CDLL(Image.core.__file__)
+        for function in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+            function(None)
 
 
 def _is_lesser(tags: Any) -> bool:

@@ -7,6 +7,8 @@ import io
 import os
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -244,6 +246,22 @@ def test_no_message_quotes_an_object() -> None:
         assert "<" not in str(caught.value)
         assert "0x" not in str(caught.value)
         assert str(caught.value).startswith("broken.xyz is damaged and was skipped")
+
+
+def test_a_damaged_tiff_is_one_sentence_and_nothing_else(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "TIFF", compression="tiff_lzw")
+    data = bytearray(out.getvalue())
+    data[60:200] = bytes(140)
+    (tmp_path / "bad.tif").write_bytes(data)
+    code = "import sys; from padinv.runtime.images import read_image\ntry: read_image(sys.argv[1])\n"
+    code += "except Exception as error: print(error)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "bad.tif"], capture_output=True, text=True, check=True
+    )
+    assert "bad.tif is damaged and was skipped (TIFF decoder: " in done.stdout
+    assert done.stderr == ""  # libtiff would write a line of its own
 
 
 # Files that are not to be read.
