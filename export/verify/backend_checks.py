@@ -45,6 +45,15 @@ class Opened:
 def check_backend(checks: Checks, opened: Opened, expected: Reference, seconds: float) -> None:
     """All checks of one backend that is installed."""
     bundle, name = opened.bundle, opened.name
+
+    def initializes() -> tuple[str, Figures]:
+        session = opened("generator")
+        if session.backend != name:
+            raise CheckError(f"runs on {session.backend} instead")
+        return "opens the generator", {}
+
+    if not checks.run("backends", f"{name}: initializes", initializes):
+        return  # nothing else could succeed, and one sentence is enough
     for precision in get_backend(name).precisions:
 
         def accuracy(precision: str = precision) -> tuple[str, Figures]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from padinv.runtime.backends.onnxruntime_session import OnnxSession, Provider, p
 from padinv.runtime.backends.protocol import Backend, Request, Session
 
 _NAME = "TensorrtExecutionProvider"
+_LIBRARIES = ("libnvinfer.so.10", "libnvinfer.so.11", "nvinfer_10.dll", "nvinfer_11.dll")
 _ADVICE = "install TensorRT's libraries (pip install 'padinv[trt]'), or use --backend cuda"
 
 
@@ -20,7 +23,18 @@ def cache_folder() -> Path:
 
 
 def _problem() -> str | None:
-    return provider_problem(_NAME, INSTALL)
+    return provider_problem(_NAME, INSTALL) or _missing_libraries()
+
+
+def _missing_libraries() -> str | None:
+    """onnxruntime-gpu is always built with this provider; TensorRT itself is another package."""
+    with contextlib.suppress(ImportError, OSError):
+        import tensorrt  # noqa: F401  (its wheel loads the libraries)
+    for name in _LIBRARIES:
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(name)
+            return None
+    return "TensorRT's libraries are not installed; install them with: pip install 'padinv[trt]'"
 
 
 def _open(request: Request) -> Session:
