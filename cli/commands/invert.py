@@ -53,6 +53,12 @@ def command(
     device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    vs: Annotated[
+        Path | None,
+        typer.Option(
+            "--vs", metavar="BUNDLE", help="Invert with a second model, too, into OUT/vs, and draw OUT/vs/sheet.png."
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -79,7 +85,8 @@ def command(
     PNG, JPEG, WebP, BMP and TIFF are read, whatever they are called; transparency is laid on white. For every picture
     NAME the folder receives NAME.png (the reconstruction) and NAME.safetensors (the inversion), results.jsonl receives
     a line (MSE on [-1, 1], PSNR, SSIM, seconds), and report.html shows all of them. A second run skips what is done.
-    Photographs that are not aligned yet are aligned by their face, where the model wants aligned faces.
+    Photographs that are not aligned yet are aligned by their face, where the model wants aligned faces. --vs draws both
+    models' reconstructions on one sheet (Fig. 3 of the paper).
     """
     from padinv.runtime.batch.invert_files import Options
     from padinv.runtime.batch.ray_engine import Cluster
@@ -87,16 +94,19 @@ def command(
 
     if engine is Engine.local and (ray_address is not None or workers is not None):
         raise UsageError("--ray-address and --workers belong to --engine ray")
+    if vs is not None and (as_json or shard is not None or engine is Engine.ray):
+        raise UsageError("--vs draws a sheet in one process: leave out --json, --shard and --engine ray, or run twice")
     gpu = backend in (opt.Backend.cuda, opt.Backend.trt, opt.Backend.ort_trt)
     cluster = Cluster(ray_address, workers, threads or 1, 1.0 if gpu else 0.0) if engine is Engine.ray else None
     chosen = Options(fit.value, format.value, dtype.value, batch, overwrite, paste_back, feather)
     how = (align.value, landmarks, face)
-    raise typer.Exit(
-        run(
+
+    def invert(bundle: Path | None, folder: Path) -> int:
+        return run(
             paths,
-            out,
+            folder,
             chosen,
-            model,
+            bundle,
             (backend.value, threads or (1 if cluster else None), precision.value, device),
             with_report=report,
             as_json=as_json,
@@ -104,7 +114,28 @@ def command(
             shard=shard,
             cluster=cluster,
         )
-    )
+
+    code = invert(model, out)
+    if vs is not None:
+        code = 3 if invert(vs, out / "vs") else code
+        _draw_both(model, vs, out, overwrite)
+    raise typer.Exit(code)
+
+
+def _draw_both(first: Path | None, second: Path, out: Path, overwrite: bool) -> None:
+    """Draw the sheet of two models' results."""
+    from padinv.cli import output
+    from padinv.runtime.bundle import read_bundle
+    from padinv.runtime.reports.models_sheet import models_sheet
+
+    bundles = [read_bundle(first), read_bundle(second)]
+    labels = [bundle.name for bundle in bundles]
+    labels = labels if labels[0] != labels[1] else [str(bundle.folder) for bundle in bundles]
+    made: dict[str, str] = {}
+    folders = [(labels[0], out), (labels[1], out / "vs")]
+    output.write_sheet(out / "vs" / "sheet.png", models_sheet(folders, bundles[0].spec.image_size), overwrite, made)
+    for path in made.values():
+        typer.echo(f"open {path}")
 
 
 def run(
