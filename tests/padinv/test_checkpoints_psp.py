@@ -250,3 +250,20 @@ def test_a_baseline_is_exported_and_inverts(tmp_path: Path, name: str, run_cli: 
         refused = run_cli("export", *pair, "--compact", "--out", tmp_path / "compact")
         assert refused.code == 2
         assert "leave out --compact" in refused.err
+
+
+def test_the_command_line_asks_for_what_the_file_does_not_say(tmp_path: Path, run_cli: Callable[..., Any]) -> None:
+    *_, path = make(tmp_path, None, relative=True)
+    out = tmp_path / "e.safetensors"
+    asked = run_cli("import", path, "--encoder", "--out", out, "--no-samples")
+    assert asked.code == 2
+    assert "--encoder-type psp or --encoder-type e4e" in asked.err
+    assert not out.exists()
+    done = run_cli("import", path, "--encoder", "--encoder-type", "e4e", "--out", out, "--no-samples")
+    assert done.code == 0, done.err
+    assert "e4e" in done.out
+    assert "predicts no padding" in done.out
+    for options in (("--encoder-type", "e4e"), ("--refinements", "3")):
+        wrong = run_cli("import", path, *options, "--out", tmp_path / "g.safetensors")
+        assert wrong.code == 2
+        assert "go with --encoder" in wrong.err
