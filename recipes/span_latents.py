@@ -1,0 +1,91 @@
+"""Give a generator the W that real images span, carry its encoders over, and mix in a fine-tuned generator.
+
+    python recipes/span_latents.py span --generator G --wplus E --data train.zip --out FOLDER [--encoder E2 ...]
+    python recipes/span_latents.py mix --generator A --fine-tuned B --share 0.2 --out C
+
+`span` needs an encoder without padding (W+ only) and writes FOLDER/generator.safetensors and each encoder under its own
+name. `mix` writes (1 - share) A + share B, with w_avg measured again; encoders of A are then started from with
+`padinv train --init`. See `padinv/training/generator/latent_span.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from padinv import load_encoder, load_generator
+from padinv.checkpoints.native import generator_hash, save_encoder, save_generator
+from padinv.data import Pictures, to_float
+from padinv.models.encoder import Encoder
+from padinv.models.generator import Generator
+from padinv.picture_sources import open_pictures
+from padinv.training.generator.latent_span import mix_generators, span_encoder, span_generator, span_of
+
+
+@torch.no_grad()
+def codes(encoder: Encoder, data: str, count: int) -> torch.Tensor:
+    """W+ codes of the first `count` images and of their mirror images: [2 count, L, w_dim]."""
+    cache = Pictures(open_pictures(data), encoder.spec.image_size).cache
+    if cache is None:
+        raise SystemExit(f"{data} does not fit in memory")
+    found = []
+    for batch in cache[:count].split(32):
+        image = to_float(batch, torch.device("cpu"))
+        found += [encoder(image)[0], encoder(image.flip(3))[0]]
+    return torch.cat(found)
+
+
+def measured(generator: Generator) -> Generator:
+    """The generator with `w_avg` measured on 10,000 samples."""
+    z = torch.randn(10_000, generator.spec.z_dim, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        generator.w_avg.copy_(generator.mapping(z).mean(dim=0))
+    return generator
+
+
+def span(arguments: argparse.Namespace) -> None:
+    generator = load_generator(arguments.generator)
+    wplus = load_encoder(arguments.wplus)
+    found = span_of(codes(wplus, arguments.data, arguments.count), generator.spec.z_dim)
+    spanned = span_generator(generator, found)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    save_generator(arguments.out / "generator.safetensors", spanned, record={"source": "recipes/span_latents.py span"})
+    for path in (arguments.wplus, *arguments.encoder):
+        encoder = span_encoder(load_encoder(path), found, spanned)
+        name = path.stem if path.stem != "encoder" else path.parent.name
+        save_encoder(arguments.out / f"{name}.safetensors", encoder, generator_hash(spanned))
+
+
+def mix(arguments: argparse.Namespace) -> None:
+    first, second = load_generator(arguments.generator), load_generator(arguments.fine_tuned)
+    mixed = measured(mix_generators(first, second, arguments.share))
+    record = {"source": f"recipes/span_latents.py mix --share {arguments.share}"}
+    save_generator(arguments.out, mixed, record=record)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(required=True)
+    one = verbs.add_parser("span")
+    one.add_argument("--generator", type=Path, required=True)
+    one.add_argument("--wplus", type=Path, required=True)
+    one.add_argument("--encoder", type=Path, action="append", default=[])
+    one.add_argument("--data", required=True)
+    one.add_argument("--count", type=int, default=2000, help="images whose codes span W")
+    one.add_argument("--out", type=Path, required=True)
+    one.set_defaults(run=span)
+    other = verbs.add_parser("mix")
+    other.add_argument("--generator", type=Path, required=True)
+    other.add_argument("--fine-tuned", type=Path, required=True)
+    other.add_argument("--share", type=float, default=0.2)
+    other.add_argument("--out", type=Path, required=True)
+    other.set_defaults(run=mix)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
