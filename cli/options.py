@@ -2,57 +2,33 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from padinv.runtime.alignment.aligner import Align
+from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
+from padinv.runtime.backends import BackendName, PrecisionChoice
+from padinv.runtime.batch.invert_files import ImageFormat
+from padinv.runtime.images import Fit
+from padinv.runtime.inversion import Dtype
+from padinv.runtime.model import DEFAULT_BATCH
 
-class Backend(str, Enum):
-    """Where a model runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    openvino = "openvino"
-    cuda = "cuda"
-    trt = "trt"
-    ort_trt = "ort-trt"
-    coreml = "coreml"
-    directml = "directml"
-    rocm = "rocm"
+__all__ = ["DEFAULT_BATCH", "DEFAULT_FEATHER"]  # the defaults of options below
 
 
-class Precision(str, Enum):
-    """What a model computes in."""
+def one_of(allowed: Sequence[str]) -> Callable[[list[str] | None], list[str] | None]:
+    """A callback for an option that may be repeated: Typer knows no lists of Literals."""
 
-    auto = "auto"
-    fp32 = "fp32"
-    tf32 = "tf32"
-    bf16 = "bf16"
-    fp16 = "fp16"
+    def check(values: list[str] | None) -> list[str] | None:
+        for value in values or ():
+            if value not in allowed:
+                raise typer.BadParameter(f"{value!r} is not one of {', '.join(allowed)}")
+        return values
 
-
-class Fit(str, Enum):
-    """How a picture becomes square."""
-
-    crop = "crop"
-    pad = "pad"
-
-
-class PictureFormat(str, Enum):
-    """Format of the pictures written."""
-
-    png = "png"
-    jpg = "jpg"
-    webp = "webp"
-
-
-class Dtype(str, Enum):
-    """Number format of inversion files."""
-
-    float16 = "float16"
-    float32 = "float32"
+    return check
 
 
 ModelOption = Annotated[
@@ -60,14 +36,14 @@ ModelOption = Annotated[
     typer.Option("--model", metavar="BUNDLE", help="Folder of a model bundle; the built-in model if left out."),
 ]
 BackendOption = Annotated[
-    Backend,
+    BackendName,
     typer.Option(
         "--backend",
         help="Execution backend. auto: CUDA if available, otherwise the processor. trt: the bundle's TensorRT engines.",
     ),
 ]
 PrecisionOption = Annotated[
-    Precision,
+    PrecisionChoice,
     typer.Option(
         "--precision",
         help="auto: as padinv bench saved it, or fp32. fp16 runs the bundle's half-precision graphs; bf16 (openvino) "
@@ -87,12 +63,64 @@ BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures that 
 FitOption = Annotated[
     Fit, typer.Option("--fit", help="Picture that is not square: crop its middle, or pad it with white.")
 ]
-FormatOption = Annotated[PictureFormat, typer.Option("--format", help="Format of the pictures written.")]
+FormatOption = Annotated[ImageFormat, typer.Option("--format", help="Format of the pictures written.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the inversion files.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Do everything again, and replace files that are in the way.")
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the results.")]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="Take the first N pictures only, by name.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, for scripts.")]
 
 # The largest seed that numpy takes; torch takes larger ones, but a seed should mean the same everywhere.
 MAX_SEED = (1 << 32) - 1
+
+AlignOption = Annotated[
+    Align,
+    typer.Option(
+        "--align",
+        help="auto aligns pictures that are not aligned yet, as far as the model wants aligned faces; always refuses "
+        "pictures without a face.",
+    ),
+]
+LandmarksOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--landmarks", metavar="CSV", help="Five landmarks a face (name, then x,y pairs) instead of the face detector."
+    ),
+]
+FaceOption = Annotated[
+    int, typer.Option("--face", min=1, metavar="N", help="Of several faces the Nth; 1 is the largest.")
+]
+PasteBackOption = Annotated[
+    bool, typer.Option("--paste-back", help="Also write NAME.photo.png: the result in its photograph.")
+]
+FeatherOption = Annotated[
+    float,
+    typer.Option("--feather", min=0.01, max=0.5, help="Width of the paste-back seam, in fractions of the square."),
+]
+StrengthOption = Annotated[
+    float, typer.Option("--strength", help="How far to go: 0 changes nothing, 1 all the way; beyond exaggerates.")
+]
+ReportOption = Annotated[
+    bool, typer.Option("--report/--no-report", help="Write report.html, a page with before and after.")
+]
+SheetOption = Annotated[bool, typer.Option("--sheet/--no-sheet", help="Write contact-sheet.png.")]
+SaveInversionsOption = Annotated[
+    bool, typer.Option("--save-inversions", help="Also write the results' latents and padding as inversion files.")
+]
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        metavar="NAME|PICTURE",
+        help="Where the padding may move: left, right, top, bottom, border, centre, or a mask picture (white moves; "
+        "square, as the aligned face, or of the photograph's size).",
+    ),
+]
+ResolutionsOption = Annotated[
+    str | None,
+    typer.Option("--resolutions", metavar="LIST", help="At which resolutions the padding may move, like 4,8."),
+]

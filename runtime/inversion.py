@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,7 @@ _HINTS = {
 
 _PAD = re.compile(r"pad_([1-9][0-9]{0,3})\Z")
 _HASH = re.compile(r"[0-9a-zA-Z:_.-]{0,128}\Z")
+Dtype = Literal["float16", "float32"]
 _DTYPES = {"float16": np.float16, "float32": np.float32}
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def command(
         list[str],
         typer.Argument(metavar="PATH...", help="Pictures, folders of pictures (recursive), or glob patterns."),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the crops.")] = DEFAULT_OUT,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the crops.")] = DEFAULT_OUT,
     size: Annotated[int, typer.Option("--size", min=8, max=4096, help="Side of the crops in pixels.")] = DEFAULT_SIZE,
     template: Annotated[
         str,
@@ -31,12 +30,13 @@ def command(
             "--template", metavar="NAME|FILE.toml", help="Where the landmarks go: faces, ffhq, or five points."
         ),
     ] = "faces",
-    landmarks: edit.LandmarksOption = None,
+    landmarks: opt.LandmarksOption = None,
     largest: Annotated[bool, typer.Option("--largest", help="Only the largest face of each picture.")] = False,
-    sheet: edit.SheetOption = True,
-    report: edit.ReportOption = False,
+    sheet: opt.SheetOption = True,
+    report: opt.ReportOption = True,
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
+    limit: opt.LimitOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Align photographs by their faces, as the built-in model and others like it were trained.
@@ -61,6 +61,7 @@ def command(
     if not gathered.files:
         reasons = "; ".join(sentence for _, sentence in problems)
         raise InputError(f"{reasons or f'no pictures found in {paths[0]}'}; nothing was done")
+    gathered.files = gathered.files[:limit]
     given = None if landmarks is None else read_landmarks(landmarks)
     aligner = Aligner(read_template(template).code, "always", given, threads=threads)
     started = time.perf_counter()

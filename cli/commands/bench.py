@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from padinv.cli import options as opt
+from padinv.runtime.backends import BACKENDS, PRECISIONS
 from padinv.runtime.text import printable
 
 DEFAULT_OUT = Path("padinv-out/bench")
@@ -29,10 +30,22 @@ def _numbers(text: str, flag: str) -> list[int]:
 def command(
     model: opt.ModelOption = None,
     backend: Annotated[
-        list[opt.Backend] | None, typer.Option("--backend", help="Measure only this backend; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            metavar="NAME",
+            callback=opt.one_of(BACKENDS),
+            help="Measure only this backend; may be repeated.",
+        ),
     ] = None,
     precision: Annotated[
-        list[opt.Precision] | None, typer.Option("--precision", help="Measure only this precision; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--precision",
+            metavar="NAME",
+            callback=opt.one_of(PRECISIONS),
+            help="Measure only this precision; may be repeated.",
+        ),
     ] = None,
     batches: Annotated[str, typer.Option("--batch", metavar="1,4,...", help="Batch sizes.")] = "1,4,8,16",
     threads: Annotated[
@@ -50,7 +63,7 @@ def command(
     save: Annotated[
         bool, typer.Option("--save", help="Make the fastest flags the defaults for this machine and model.")
     ] = False,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the report.")] = DEFAULT_OUT,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the report.")] = DEFAULT_OUT,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Measure every installed backend and precision in one alternating run.
@@ -65,8 +78,8 @@ def command(
 
     options = Options(
         model,
-        tuple(one.value for one in backend or ()),
-        tuple(one.value for one in precision or ()),
+        tuple(backend or ()),
+        tuple(precision or ()),
         tuple(_numbers(batches, "--batch")),
         tuple(_numbers(threads, "--threads")) if threads is not None else (default_threads(),),
         device,

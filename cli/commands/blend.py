@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
 
 if TYPE_CHECKING:
@@ -29,31 +28,32 @@ def command(
         typer.Argument(metavar="B...", help="Gives shape, hair and background: pictures, inversions or folders."),
     ],
     model: opt.ModelOption = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = DEFAULT_OUT,
+    out: opt.OutOption = DEFAULT_OUT,
     layers: Annotated[
         str | None, typer.Option("--layers", help="Latent codes taken from A, like 0-6 or 7-; all if left out.")
     ] = None,
-    strength: edit.StrengthOption = 1.0,
+    strength: opt.StrengthOption = 1.0,
     style_mixing: Annotated[
         bool,
         typer.Option("--style-mixing", help="Also write the paper's comparison: B with the later latents of A (pSp)."),
     ] = False,
-    region: edit.RegionOption = None,
-    resolutions: edit.ResolutionsOption = None,
-    paste_back: edit.PasteBackOption = False,
-    feather: edit.FeatherOption = 0.12,
-    align: edit.AlignOption = edit.Align.auto,
-    landmarks: edit.LandmarksOption = None,
-    face: edit.FaceOption = 1,
-    fit: opt.FitOption = opt.Fit.crop,
-    save_inversions: edit.SaveInversionsOption = False,
-    sheet: edit.SheetOption = True,
-    report: edit.ReportOption = False,
-    batch: opt.BatchOption = 16,
-    backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    region: opt.RegionOption = None,
+    resolutions: opt.ResolutionsOption = None,
+    paste_back: opt.PasteBackOption = False,
+    feather: opt.FeatherOption = opt.DEFAULT_FEATHER,
+    align: opt.AlignOption = "auto",
+    landmarks: opt.LandmarksOption = None,
+    face: opt.FaceOption = 1,
+    fit: opt.FitOption = "crop",
+    save_inversions: opt.SaveInversionsOption = False,
+    sheet: opt.SheetOption = True,
+    report: opt.ReportOption = True,
+    batch: opt.BatchOption = opt.DEFAULT_BATCH,
+    backend: opt.BackendOption = "auto",
+    precision: opt.PrecisionOption = "auto",
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
+    limit: opt.LimitOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Blend faces: the latents of A with the padding of B (section 4.3 of the paper).
@@ -83,7 +83,8 @@ def command(
         raise UsageError(
             f"{len(left)} pictures for A and {len(right)} for B were given; one of them must be a single picture"
         )
-    setup = Setup(model, backend.value, precision.value, threads, align.value, landmarks, face, fit.value)
+    left, right = left[:limit], right[:limit]
+    setup = Setup(model, backend, precision, threads, align, landmarks, face, fit)
     reader = setup.reader()
     if any(source.index is None for source in (*left, *right)):  # a picture, which the encoder has to invert
         reader.model.require_padding("blend")

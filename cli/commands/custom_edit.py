@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
 from padinv.cli.help import HelpCommand
+from padinv.runtime.batch.pair_edit import PairSpace
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -68,12 +68,12 @@ def command(
         Path | None, typer.Option("--save", metavar="FILE", help="Save the direction as a .safetensors file.")
     ] = None,
     space: Annotated[
-        edit.EditSpace,
+        PairSpace,
         typer.Option(
             "--space",
             help="Where the edit is made; auto decides by what each does to other faces; each also makes all of them.",
         ),
-    ] = edit.EditSpace.auto,
+    ] = "auto",
     strength: Annotated[
         str, typer.Option("--strength", metavar="NUMBER|auto", help="How far to go; auto decides by the same evidence.")
     ] = "1",
@@ -81,8 +81,8 @@ def command(
         Path | None,
         typer.Option("--mask", metavar="PICTURE", help="White where auto compares: as A's picture, or a square face."),
     ] = None,
-    region: edit.RegionOption = None,
-    resolutions: edit.ResolutionsOption = None,
+    region: opt.RegionOption = None,
+    resolutions: opt.ResolutionsOption = None,
     model: opt.ModelOption = None,
     vs: Annotated[
         Path | None,
@@ -92,21 +92,22 @@ def command(
             help="A second model: its edits go to OUT/vs, and beside the first model's on the sheet.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = DEFAULT_OUT,
-    paste_back: edit.PasteBackOption = False,
-    feather: edit.FeatherOption = 0.12,
-    align: edit.AlignOption = edit.Align.auto,
-    landmarks: edit.LandmarksOption = None,
-    face: edit.FaceOption = 1,
-    fit: opt.FitOption = opt.Fit.crop,
-    save_inversions: edit.SaveInversionsOption = False,
-    sheet: edit.SheetOption = True,
-    report: edit.ReportOption = False,
-    batch: opt.BatchOption = 16,
-    backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    out: opt.OutOption = DEFAULT_OUT,
+    paste_back: opt.PasteBackOption = False,
+    feather: opt.FeatherOption = opt.DEFAULT_FEATHER,
+    align: opt.AlignOption = "auto",
+    landmarks: opt.LandmarksOption = None,
+    face: opt.FaceOption = 1,
+    fit: opt.FitOption = "crop",
+    save_inversions: opt.SaveInversionsOption = False,
+    sheet: opt.SheetOption = True,
+    report: opt.ReportOption = True,
+    batch: opt.BatchOption = opt.DEFAULT_BATCH,
+    backend: opt.BackendOption = "auto",
+    precision: opt.PrecisionOption = "auto",
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
+    limit: opt.LimitOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Edit pictures as one pair, before and after, shows it (section 4.4 of the paper).
@@ -134,12 +135,13 @@ def command(
     sources, problems = find_sources(paths, out) if paths else ([], [])
     if paths and not sources:
         raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
-    setup = common.Setup(model, backend.value, precision.value, threads, align.value, landmarks, face, fit.value)
+    sources = sources[:limit]
+    setup = common.Setup(model, backend, precision, threads, align, landmarks, face, fit)
     reader = setup.reader()
-    if space in (edit.EditSpace.padding, edit.EditSpace.each):
-        reader.model.require_padding(f"custom-edit --space {space.value}")
+    if space in ("padding", "each"):
+        reader.model.require_padding(f"custom-edit --space {space}")
     started = time.perf_counter()
-    changes = _measured(reader, pairs, direction, space.value, how_far, mask, batch)
+    changes = _measured(reader, pairs, direction, space, how_far, mask, batch)
     for sentence in changes.notes:
         say(sentence)
     if save is not None:
@@ -166,7 +168,7 @@ def command(
         title = f"{len(outcome.results)} picture{'' if len(outcome.results) == 1 else 's'} edited"
         second = None
         if vs is not None:
-            second = _Second(replace(setup, model=vs).reader(), pairs, space.value, how_far, mask, batch)
+            second = _Second(replace(setup, model=vs).reader(), pairs, space, how_far, mask, batch)
             second.run(jobs, task, out / "vs", overwrite)
             outcome.outcome.skipped += second.edits.outcome.skipped
         views = _Views(reader, changes, second)
@@ -235,7 +237,7 @@ def _check_use(
     direction: Path | None,
     save: Path | None,
     mask: Path | None,
-    space: edit.EditSpace,
+    space: PairSpace,
     vs: Path | None,
 ) -> None:
     from padinv.runtime.errors import UsageError
@@ -246,7 +248,7 @@ def _check_use(
         raise UsageError("--save and --mask go with --pair: a saved direction is finished")
     if direction is not None and vs is not None:
         raise UsageError("--vs goes with --pair: a saved direction belongs to one generator")
-    if mask is not None and space not in (edit.EditSpace.auto, edit.EditSpace.each):
+    if mask is not None and space not in ("auto", "each"):
         raise UsageError("--mask limits what --space auto compares; leave one of the two out")
 
 

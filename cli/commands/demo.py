@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -11,9 +10,9 @@ from padinv.cli import options as opt
 
 
 def command(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = Path("padinv-out/demo"),
+    out: opt.OutOption = Path("padinv-out/demo"),
     model: opt.ModelOption = None,
-    backend: opt.BackendOption = opt.Backend.auto,
+    backend: opt.BackendOption = "auto",
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
@@ -24,6 +23,4 @@ def command(
     from padinv.runtime.demo_pictures import demo_folder
 
     options = Options(overwrite=overwrite)
-    raise typer.Exit(
-        run([str(demo_folder())], out, options, model, (backend.value, threads, "fp32", None), as_json=as_json)
-    )
+    raise typer.Exit(run([str(demo_folder())], out, options, model, (backend, threads, "fp32", None), as_json=as_json))

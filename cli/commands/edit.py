@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
+from padinv.runtime.editing.operations import Space
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,26 +44,27 @@ def command(
         bool, typer.Option("--each", help="Also apply each direction alone, for a sheet with one column per direction.")
     ] = False,
     space: Annotated[
-        edit.Space | None, typer.Option("--space", help="Move only this space; default: each direction's own.")
+        Space | None, typer.Option("--space", help="Move only this space; default: each direction's own.")
     ] = None,
-    region: edit.RegionOption = None,
-    resolutions: edit.ResolutionsOption = None,
+    region: opt.RegionOption = None,
+    resolutions: opt.ResolutionsOption = None,
     model: opt.ModelOption = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = DEFAULT_OUT,
-    paste_back: edit.PasteBackOption = False,
-    feather: edit.FeatherOption = 0.12,
-    align: edit.AlignOption = edit.Align.auto,
-    landmarks: edit.LandmarksOption = None,
-    face: edit.FaceOption = 1,
-    fit: opt.FitOption = opt.Fit.crop,
-    save_inversions: edit.SaveInversionsOption = False,
-    sheet: edit.SheetOption = True,
-    report: edit.ReportOption = False,
-    batch: opt.BatchOption = 16,
-    backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    out: opt.OutOption = DEFAULT_OUT,
+    paste_back: opt.PasteBackOption = False,
+    feather: opt.FeatherOption = opt.DEFAULT_FEATHER,
+    align: opt.AlignOption = "auto",
+    landmarks: opt.LandmarksOption = None,
+    face: opt.FaceOption = 1,
+    fit: opt.FitOption = "crop",
+    save_inversions: opt.SaveInversionsOption = False,
+    sheet: opt.SheetOption = True,
+    report: opt.ReportOption = True,
+    batch: opt.BatchOption = opt.DEFAULT_BATCH,
+    backend: opt.BackendOption = "auto",
+    precision: opt.PrecisionOption = "auto",
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
+    limit: opt.LimitOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Edit pictures along directions: padinv edit smile me.jpg.
@@ -86,7 +87,8 @@ def command(
     sources, problems = find_sources(paths, out)
     if not sources:
         raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
-    setup = common.Setup(model, backend.value, precision.value, threads, align.value, landmarks, face, fit.value)
+    sources = sources[:limit]
+    setup = common.Setup(model, backend, precision, threads, align, landmarks, face, fit)
     reader = setup.reader()
     started = time.perf_counter()
     like = reader.read(sources[0]) if region is not None and len(sources) == 1 else None
@@ -96,13 +98,13 @@ def command(
         changes = SavedEditChange.load(directions, reader.model.generator_hash, reader.model.spec)
     else:
         terms = parse_edit(directions, reader.model.bundle)
-        if space is edit.Space.padding or (space is None and any(t.direction.space == "padding" for t in terms)):
+        if space == "padding" or (space is None and any(t.direction.space == "padding" for t in terms)):
             reader.model.require_padding("this edit")
         changes = DirectionEdit(
             terms=terms,
             strengths=strengths,
             each=each,
-            space=None if space is None else space.value,
+            space=space,
             region=read_region(region, resolutions, reader.model.spec, like),
         )
     task = Task(

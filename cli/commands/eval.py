@@ -45,7 +45,9 @@ def command(
     vs: Annotated[
         Path | None, typer.Option("--vs", metavar="RUN|BUNDLE", help="Another one, on the same pictures.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results, a CSV and a JSON a model.")] = Path("padinv-out"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results, a CSV and a JSON a model.")] = Path(
+        "padinv-out"
+    ),
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first pictures only, by name.")] = None,
     lpips_weights: Annotated[
         list[str] | None,
@@ -66,9 +68,9 @@ def command(
             "computes: area means, outputs reduced by nearest neighbour, unclamped, a run's best encoder."
         ),
     ] = "paper",
-    batch: opt.BatchOption = 16,
-    backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    batch: opt.BatchOption = opt.DEFAULT_BATCH,
+    backend: opt.BackendOption = "auto",
+    precision: opt.PrecisionOption = "auto",
     threads: opt.ThreadsOption = None,
     resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap resamples.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, max=opt.MAX_SEED, help="Seed of the bootstrap.")] = 0,
@@ -103,14 +105,14 @@ def command(
     named, measured = _arguments(paths or [], model, data)
     source = open_named(named)
     models = [measured] if vs is None else [measured, vs]
-    subjects = [open_subject(path, backend.value, threads, precision.value, protocol=protocol) for path in models]
+    subjects = [open_subject(path, backend, threads, precision, protocol=protocol) for path in models]
     sizes = [one.spec.image_size for one in subjects]
     if len(set(sizes)) > 1:
         raise MismatchError(
             f"{subjects[0].name} works at {sizes[0]} px and {subjects[1].name} at {sizes[1]}, so nothing was measured; "
             "only models of one size can be compared"
         )
-    metrics = open_metrics(subjects[0].spec, weights, identity_weights, backend.value)
+    metrics = open_metrics(subjects[0].spec, weights, identity_weights, backend)
     count = min(limit or len(source), len(source))
     results: list[Measured] = []
     with progress_bar("measuring", count * len(subjects)) as bar:

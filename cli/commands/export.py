@@ -27,6 +27,7 @@ def command(
         Path | None,
         typer.Option(
             "--out",
+            "-o",
             metavar="BUNDLE",
             help="Folder of the bundle to write; if omitted, engines are added to BUNDLE itself.",
         ),

@@ -22,13 +22,13 @@ def command(
     truncation: Annotated[
         float, typer.Option("--truncation", help="Truncation psi: 1 is off, 0 gives the average image.")
     ] = 1.0,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the pictures.")] = DEFAULT_OUT,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the pictures.")] = DEFAULT_OUT,
     save_inversions: Annotated[
         bool, typer.Option("--save-inversions", help="Also write the latents as inversion files.")
     ] = False,
-    batch: opt.BatchOption = 16,
-    backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    batch: opt.BatchOption = opt.DEFAULT_BATCH,
+    backend: opt.BackendOption = "auto",
+    precision: opt.PrecisionOption = "auto",
     device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
@@ -54,7 +54,7 @@ def command(
         raise UsageError(f"--truncation {truncation} makes no sense; 1 is off, 0 gives the average image")
     chosen = [] if inversions else parse_seeds(seeds if seeds is not None else "0-15")
     check_out(out)
-    loaded = Model.load(model, backend.value, threads, precision.value, device)
+    loaded = Model.load(model, backend, threads, precision, device)
     loaded.session("generator")
     started = time.perf_counter()
     outcome = output.new_outcome()

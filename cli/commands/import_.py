@@ -29,7 +29,7 @@ def command(
             "recognised by content."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.safetensors", help="File to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.safetensors", help="File to write.")],
     encoder: Annotated[
         bool,
         typer.Option(

@@ -31,7 +31,7 @@ def command(
     ] = None,
     model: opt.ModelOption = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="PNG", help="With --padding: where the drawing goes.")
+        Path, typer.Option("--out", "-o", metavar="PNG", help="With --padding: where the drawing goes.")
     ] = DEFAULT_DRAWING,
     overwrite: opt.OverwriteOption = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show everything that is known.")] = False,

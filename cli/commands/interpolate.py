@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
+from padinv.runtime.editing.operations import Fixed, Space
 
 if TYPE_CHECKING:
     from padinv.runtime.batch.engine import Outcome
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.sources import Reader
 
 DEFAULT_OUT = Path("padinv-out/interpolate")
-
-
-class Fixed(str, Enum):
-    """Whose values the space that does not move keeps."""
-
-    first = "first"
-    second = "second"
 
 
 def command(
@@ -35,7 +27,7 @@ def command(
         ),
     ],
     space: Annotated[
-        edit.Space | None,
+        Space | None,
         typer.Option("--space", help="What moves; the other space stays. Default: both; with --from-average: padding."),
     ] = None,
     steps: Annotated[int, typer.Option("--steps", min=2, max=1000, help="Pictures, both ends included.")] = 9,
@@ -53,24 +45,24 @@ def command(
             "--grid", min=2, max=32, metavar="N", help="Also write NAME.grid.png: N latents down, N paddings across."
         ),
     ] = None,
-    region: edit.RegionOption = None,
-    resolutions: edit.ResolutionsOption = None,
+    region: opt.RegionOption = None,
+    resolutions: opt.ResolutionsOption = None,
     milliseconds: Annotated[
         int, typer.Option("--milliseconds", min=10, max=10_000, help="Time of a step in the animation.")
     ] = 120,
     frames: Annotated[bool, typer.Option("--frames", help="Also write every step as a picture.")] = False,
     model: opt.ModelOption = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = DEFAULT_OUT,
-    align: edit.AlignOption = edit.Align.auto,
-    landmarks: edit.LandmarksOption = None,
-    face: edit.FaceOption = 1,
-    fit: opt.FitOption = opt.Fit.crop,
-    save_inversions: edit.SaveInversionsOption = False,
-    sheet: edit.SheetOption = True,
-    report: edit.ReportOption = False,
-    batch: opt.BatchOption = 16,
-    backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    out: opt.OutOption = DEFAULT_OUT,
+    align: opt.AlignOption = "auto",
+    landmarks: opt.LandmarksOption = None,
+    face: opt.FaceOption = 1,
+    fit: opt.FitOption = "crop",
+    save_inversions: opt.SaveInversionsOption = False,
+    sheet: opt.SheetOption = True,
+    report: opt.ReportOption = True,
+    batch: opt.BatchOption = opt.DEFAULT_BATCH,
+    backend: opt.BackendOption = "auto",
+    precision: opt.PrecisionOption = "auto",
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
@@ -98,14 +90,14 @@ def command(
             raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
     else:
         sources = [find_source(path) for path in paths]
-    setup = common.Setup(model, backend.value, precision.value, threads, align.value, landmarks, face, fit.value)
+    setup = common.Setup(model, backend, precision, threads, align, landmarks, face, fit)
     reader = setup.reader()
     # Fig. 5 of the paper goes from the average image in the padding space, with the latents at w_avg.
-    moving = space or (edit.Space.padding if from_average else edit.Space.both)
-    if moving is edit.Space.padding:
+    moving = space or ("padding" if from_average else "both")
+    if moving == "padding":
         reader.model.require_padding("interpolate --space padding")
-    still = (fixed or Fixed.first).value
-    line = Line(steps=steps, space=moving.value, fixed=still, milliseconds=milliseconds, grid=grid)
+    still = fixed or "first"
+    line = Line(steps=steps, space=moving, fixed=still, milliseconds=milliseconds, grid=grid)
     like = reader.read(sources[-1]) if region is not None and len(sources) <= 2 and not from_average else None
     limited = read_region(region, resolutions, reader.model.spec, like)
     pairs: list[Pair] = [(None, one) for one in sources] if from_average else [(sources[0], sources[1])]

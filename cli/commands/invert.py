@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
 
 if TYPE_CHECKING:
@@ -25,11 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_OUT = Path("padinv-out")
 
 
-class Engine(str, Enum):
-    """What runs the pipeline."""
-
-    local = "local"
-    ray = "ray"
+Engine = Literal["local", "ray"]
 
 
 def command(
@@ -38,21 +32,20 @@ def command(
         typer.Argument(metavar="PATH...", help="Pictures, folders of pictures (recursive), or glob patterns."),
     ],
     model: opt.ModelOption = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = DEFAULT_OUT,
-    fit: opt.FitOption = opt.Fit.crop,
-    format: opt.FormatOption = opt.PictureFormat.png,
-    dtype: opt.DtypeOption = opt.Dtype.float16,
-    align: edit.AlignOption = edit.Align.auto,
-    landmarks: edit.LandmarksOption = None,
-    face: edit.FaceOption = 1,
-    paste_back: edit.PasteBackOption = False,
-    feather: edit.FeatherOption = 0.12,
-    batch: opt.BatchOption = 16,
-    backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    out: opt.OutOption = DEFAULT_OUT,
+    fit: opt.FitOption = "crop",
+    format: opt.FormatOption = "png",
+    dtype: opt.DtypeOption = "float16",
+    align: opt.AlignOption = "auto",
+    landmarks: opt.LandmarksOption = None,
+    face: opt.FaceOption = 1,
+    paste_back: opt.PasteBackOption = False,
+    feather: opt.FeatherOption = opt.DEFAULT_FEATHER,
+    batch: opt.BatchOption = opt.DEFAULT_BATCH,
+    backend: opt.BackendOption = "auto",
+    precision: opt.PrecisionOption = "auto",
     device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
-    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
     vs: Annotated[
         Path | None,
         typer.Option(
@@ -69,7 +62,7 @@ def command(
     ] = None,
     engine: Annotated[
         Engine, typer.Option("--engine", help="local: this process. ray: actors on a Ray cluster (padinv[ray]).")
-    ] = Engine.local,
+    ] = "local",
     ray_address: Annotated[
         str | None,
         typer.Option("--ray-address", help="Ray cluster, e.g. auto; RAY_ADDRESS or this machine alone if omitted."),
@@ -77,7 +70,10 @@ def command(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Ray actors; as many as the cluster holds if omitted.")
     ] = None,
+    sheet: opt.SheetOption = True,
+    report: opt.ReportOption = True,
     overwrite: opt.OverwriteOption = False,
+    limit: opt.LimitOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Invert pictures and show what the generator makes of the inversions.
@@ -92,14 +88,14 @@ def command(
     from padinv.runtime.batch.ray_engine import Cluster
     from padinv.runtime.errors import UsageError
 
-    if engine is Engine.local and (ray_address is not None or workers is not None):
+    if engine == "local" and (ray_address is not None or workers is not None):
         raise UsageError("--ray-address and --workers belong to --engine ray")
-    if vs is not None and (as_json or shard is not None or engine is Engine.ray):
+    if vs is not None and (as_json or shard is not None or engine == "ray"):
         raise UsageError("--vs draws a sheet in one process: leave out --json, --shard and --engine ray, or run twice")
-    gpu = backend in (opt.Backend.cuda, opt.Backend.trt, opt.Backend.ort_trt)
-    cluster = Cluster(ray_address, workers, threads or 1, 1.0 if gpu else 0.0) if engine is Engine.ray else None
-    chosen = Options(fit.value, format.value, dtype.value, batch, overwrite, paste_back, feather)
-    how = (align.value, landmarks, face)
+    gpu = backend in ("cuda", "trt", "ort-trt")
+    cluster = Cluster(ray_address, workers, threads or 1, 1.0 if gpu else 0.0) if engine == "ray" else None
+    chosen = Options(fit, format, dtype, batch, overwrite, paste_back, feather)
+    how = (align, landmarks, face)
 
     def invert(bundle: Path | None, folder: Path) -> int:
         return run(
@@ -107,8 +103,10 @@ def command(
             folder,
             chosen,
             bundle,
-            (backend.value, threads or (1 if cluster else None), precision.value, device),
+            (backend, threads or (1 if cluster else None), precision, device),
+            with_sheet=sheet,
             with_report=report,
+            limit=limit,
             as_json=as_json,
             align=how,
             shard=shard,
@@ -144,24 +142,26 @@ def run(
     options: Options,
     bundle: Path | None,
     backend: tuple[str, int | None, str, str | None],
+    with_sheet: bool = True,
     with_report: bool = True,
     as_json: bool = False,
     align: tuple[str, Path | None, int] = ("never", None, 1),
     shard: str | None = None,
     cluster: Cluster | None = None,
+    limit: int | None = None,
 ) -> int:
     """Gather, invert, report; the exit code. `align` is the mode, a file of landmarks, and which face."""
     from padinv.cli import output
     from padinv.runtime.alignment.aligner import Aligner
     from padinv.runtime.alignment.landmarks_csv import read_landmarks
     from padinv.runtime.batch.find_inputs import gather
-    from padinv.runtime.batch.invert_files import VERB, invert_files
+    from padinv.runtime.batch.invert_files import invert_files
     from padinv.runtime.batch.results_log import ResultsLog, check_out
     from padinv.runtime.batch.shards import Shard, ShardLog
     from padinv.runtime.errors import InputError, UsageError
     from padinv.runtime.images import SUFFIXES
     from padinv.runtime.model import Model
-    from padinv.runtime.reports.inversion_report import LIMIT, REPORT
+    from padinv.runtime.reports.inversion_report import LIMIT
 
     part = None if shard is None else Shard.parse(shard)
     if any(_same(path, out) for path in paths):
@@ -176,6 +176,7 @@ def run(
         reasons = [f"{path} {why}" for path, why in gathered.problems]
         reasons += [sentence for _, sentence in problems[len(reasons) :]]
         raise InputError(f"{'; '.join(reasons) or missing}; nothing was done")
+    gathered.files = gathered.files[:limit]
     files = gathered.files if part is None else part.of(gathered.files)
     if part is not None and part.index > 1:
         problems = []  # the first shard says what no shard can do
@@ -194,13 +195,8 @@ def run(
         try:
             output.follow(events, outcome, "inverting", len(files), notes=model.notes, show=LIMIT)
         finally:  # also when interrupted
-            page, records = out / REPORT, log.of_verb(VERB)
-            if part is not None:
-                pass  # the run that joins the shards writes the report
-            elif with_report and records and (outcome.done or not page.exists()):
-                _report(model, log, records, outcome, options, made)
-            elif with_report and page.exists():
-                made["report"] = str(page)
+            if part is None:  # the run that joins the shards writes the page
+                _lay_out(model, log, outcome, options, made, with_sheet=with_sheet, with_report=with_report)
     everything = outcome.records
     means = {key: _mean(everything, key) for key in ("mse", "psnr", "ssim")}
     return output.sum_up(
@@ -234,17 +230,30 @@ def _same(path: str, out: Path) -> bool:
         return False
 
 
-def _report(
+def _lay_out(
     model: Model,
     log: ResultsLog,
-    records: Sequence[Mapping[str, Any]],
     outcome: Outcome,
     options: Options,
     made: dict[str, str],
+    *,
+    with_sheet: bool,
+    with_report: bool,
 ) -> None:
+    """Write the contact sheet and the page, unless those of an earlier run still show everything."""
     from padinv.cli import output
+    from padinv.runtime.batch.find_inputs import SHEET
+    from padinv.runtime.batch.invert_files import VERB
+    from padinv.runtime.reports.contact_sheet import MAX_ROWS, contact_sheet
     from padinv.runtime.reports.inversion_report import REPORT, read_original, read_result, report_html
 
+    records = sorted(log.of_verb(VERB), key=lambda record: str(record["name"]))
+    wanted = {"sheet": log.out / SHEET} if with_sheet else {}
+    wanted |= {"report": log.out / REPORT} if with_report else {}
+    made.update({kind: str(path) for kind, path in wanted.items() if path.exists() and not outcome.done})
+    todo = [kind for kind in wanted if kind not in made]
+    if not records or not todo:
+        return
     size = model.spec.image_size
     pixels = {done.record["name"]: done.product.shown for done in outcome.done}
 
@@ -256,9 +265,17 @@ def _report(
         "Model": f"{model.bundle.name} ({model.generator_hash[:12]})",
         "Backend": f"{model.session('encoder').backend}, {model.precision}",
     }
-    skipped = [(one.path, one.reason) for one in outcome.skipped]
-    text = report_html(records, original, lambda record: read_result(record, log.out), facts, skipped)
-    output.write_report(outcome, log.out / REPORT, text, options.overwrite, made)
+    if "sheet" in todo:
+        pairs = [(record["name"], original(record), read_result(record, log.out)) for record in records[:MAX_ROWS]]
+        rows = [(name, [a, b]) for name, a, b in pairs if a is not None and b is not None]
+        if rows:
+            title = f"{len(records)} picture{'' if len(records) == 1 else 's'} inverted"
+            pixels = contact_sheet(rows, ["input", "reconstruction"], title)
+            output.write_sheet(wanted["sheet"], pixels, options.overwrite, made, outcome)
+    if "report" in todo:
+        skipped = [(one.path, one.reason) for one in outcome.skipped]
+        text = report_html(records, original, lambda record: read_result(record, log.out), facts, skipped)
+        output.write_report(outcome, wanted["report"], text, options.overwrite, made)
 
 
 def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float | None:

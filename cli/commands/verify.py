@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from padinv.cli import options as opt
+from padinv.runtime.backends import BACKENDS
 from padinv.runtime.errors import ExitCode
 
 DEFAULT_OUT = Path("padinv-out/verify")
@@ -17,9 +18,15 @@ DEFAULT_OUT = Path("padinv-out/verify")
 def command(
     model: opt.ModelOption = None,
     backend: Annotated[
-        list[opt.Backend] | None, typer.Option("--backend", help="Verify only this backend; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            metavar="NAME",
+            callback=opt.one_of(BACKENDS),
+            help="Verify only this backend; may be repeated.",
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the report.")] = DEFAULT_OUT,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the report.")] = DEFAULT_OUT,
     training: Annotated[
         bool, typer.Option("--training/--no-training", help="Train fifty steps in every precision.")
     ] = True,
@@ -42,7 +49,7 @@ def command(
     from padinv.runtime.errors import UsageError
     from padinv.runtime.text import printable
 
-    names = tuple(one.value for one in backend or ())
+    names = tuple(backend or ())
     if "auto" in names:
         raise UsageError("verify checks backends by name; leave --backend out to check all of them")
     with progress_bar("verifying", 1, "checks") as bar:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Literal
 
-from padinv.runtime.backends.protocol import PRECISIONS, Backend, Held, Request, Session, run_held
+from padinv.runtime.backends.protocol import (
+    PRECISIONS,
+    Backend,
+    Held,
+    Precision,
+    PrecisionChoice,
+    Request,
+    Session,
+    run_held,
+)
 from padinv.runtime.backends.threads import check_threads, default_threads
 from padinv.runtime.bundle import GRAPHS, Bundle
 from padinv.runtime.errors import BackendError, UsageError
@@ -21,6 +31,7 @@ _MODULES = {
     "rocm": "rocm",
 }
 BACKENDS = ("auto", *_MODULES)
+BackendName = Literal["auto", "cpu", "openvino", "cuda", "trt", "ort-trt", "coreml", "directml", "rocm"]
 # What `auto` tries, in this order. The backends that are left out were never run by us, so they must be asked for.
 AUTO_ORDER = ("cuda", "cpu", "openvino")
 
@@ -29,7 +40,10 @@ __all__ = [
     "BACKENDS",
     "PRECISIONS",
     "Backend",
+    "BackendName",
     "Held",
+    "Precision",
+    "PrecisionChoice",
     "Request",
     "Session",
     "check_threads",

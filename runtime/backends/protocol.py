@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
 from padinv.runtime.bundle import Bundle
 from padinv.runtime.errors import BundleError
 
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+PrecisionChoice = Literal["auto", "fp32", "tf32", "bf16", "fp16"]  # auto: as `padinv bench --save` kept it
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 class Session(Protocol):

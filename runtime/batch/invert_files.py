@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.ray_engine import Cluster
 
 VERB = "invert"
+ImageFormat = Literal["png", "jpg", "webp"]
 FORMATS: dict[str, dict[str, Any]] = {
     "png": {},
     "jpg": {"quality": 95, "subsampling": 0},

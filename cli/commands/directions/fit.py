@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
 from padinv.cli.commands.directions import output
+from padinv.runtime.editing.operations import Space
 from padinv.runtime.errors import exit_code
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command(
         list[str] | None,
         typer.Option("--control", metavar="COLUMN", help="Column whose effect is taken out; may be repeated."),
     ] = None,
-    space: Annotated[edit.Space, typer.Option("--space", help="Codes that are used and moved.")] = edit.Space.both,
+    space: Annotated[Space, typer.Option("--space", help="Codes that are used and moved.")] = "both",
     shrinkage: Annotated[
         float,
         typer.Option(
@@ -53,10 +53,10 @@ def command(
     out: output.OutOption = output.DEFAULT_OUT,
     origin: output.OriginOption = None,
     licence: output.LicenceOption = None,
-    align: edit.AlignOption = edit.Align.auto,
-    fit: opt.FitOption = opt.Fit.crop,
-    batch: opt.BatchOption = 16,
-    backend: opt.BackendOption = opt.Backend.auto,
+    align: opt.AlignOption = "auto",
+    fit: opt.FitOption = "crop",
+    batch: opt.BatchOption = opt.DEFAULT_BATCH,
+    backend: opt.BackendOption = "auto",
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
@@ -75,14 +75,14 @@ def command(
 
     path = output.target(out, name, overwrite)
     labelled = _labelled(name, paths, labels, column, positive, negative, control).sample(seed)
-    setup = Setup(model, backend.value, "fp32", threads, align.value, None, 1, fit.value)
+    setup = Setup(model, backend, "fp32", threads, align, None, 1, fit)
     reader = setup.reader()
     with progress_bar("encoding", len(labelled.sources)) as bar:
         codes, known = encode(reader, labelled, batch, bar.advance)
     for problem in known.problems:
         say(problem)
     direction = fit_direction(
-        codes, known.labels, space=space.value, controls=known.controls, shrinkage=shrinkage, folds=folds, seed=seed
+        codes, known.labels, space=space, controls=known.controls, shrinkage=shrinkage, folds=folds, seed=seed
     )
     if control:
         direction.info["origin"]["controls"] = control

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,21 +9,7 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.cli.commands.directions import output
-
-
-class ForeignSpace(str, Enum):
-    """Where the direction lives."""
-
-    z = "z"
-    w = "w"
-    w_plus = "w+"
-
-
-class Unit(str, Enum):
-    """What a strength of 1 means."""
-
-    std = "std"
-    raw = "raw"
+from padinv.runtime.editing.foreign_direction import ForeignSpace, Unit
 
 
 def command(
@@ -48,10 +33,10 @@ def command(
     space: Annotated[
         ForeignSpace,
         typer.Option("--space", help="z goes through the mapping network; w+ has one vector per layer."),
-    ] = ForeignSpace.w,
+    ] = "w",
     unit: Annotated[
         Unit, typer.Option("--unit", help="std: 1 is one standard deviation of the model's codes; raw: as in the file.")
-    ] = Unit.std,
+    ] = "std",
     layers: Annotated[
         str | None, typer.Option("--layers", help="Latent codes that move, like 4-7; all if left out.")
     ] = None,
@@ -86,14 +71,14 @@ def command(
         arrays = read_torch_arrays(file)
     else:
         arrays = read_numpy(file)
-    vector = choose_vector(arrays, file, key=key, component=component, space=space.value)
+    vector = choose_vector(arrays, file, key=key, component=component, space=space)
     loaded = Model.load(model)
     direction = import_direction(
         vector,
         loaded,
         made_for=made_for,
-        space=space.value,
-        unit=unit.value,
+        space=space,
+        unit=unit,
         layers=None if layers is None else parse_layers(layers, loaded.spec.num_layers),
         convert=convert,
         what=str(file),

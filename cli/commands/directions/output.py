@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("padinv-out/directions")
 
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that the direction files go to.")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder that the direction files go to.")]
 LicenceOption = Annotated[
     str | None, typer.Option("--licence", help="Licence of the data or file that the direction comes from.")
 ]

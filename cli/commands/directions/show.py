@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padinv.cli import edit_options as edit
 from padinv.cli import options as opt
 
 if TYPE_CHECKING:
@@ -33,11 +32,11 @@ def command(
         str, typer.Option("--strength", metavar="FIRST:LAST:COUNT", help="Strengths of the strip.")
     ] = "-3:3:7",
     model: opt.ModelOption = None,
-    out: Annotated[Path, typer.Option("--out", metavar="PNG", help="Picture of the strips.")] = DEFAULT_OUT,
-    align: edit.AlignOption = edit.Align.auto,
-    fit: opt.FitOption = opt.Fit.crop,
-    batch: opt.BatchOption = 16,
-    backend: opt.BackendOption = opt.Backend.auto,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="PNG", help="Picture of the strips.")] = DEFAULT_OUT,
+    align: opt.AlignOption = "auto",
+    fit: opt.FitOption = "crop",
+    batch: opt.BatchOption = opt.DEFAULT_BATCH,
+    backend: opt.BackendOption = "auto",
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
@@ -55,7 +54,7 @@ def command(
     from padinv.runtime.reports.contact_sheet import contact_sheet
 
     strengths = parse_strengths(strength)
-    reader = common.Setup(model, backend.value, "fp32", threads, align.value, None, 1, fit.value).reader()
+    reader = common.Setup(model, backend, "fp32", threads, align, None, 1, fit).reader()
     names = directions or gallery_names(reader.model.bundle)
     if not names:
         raise InputError(f"the model {reader.model.bundle.name} ships no directions; name direction files")

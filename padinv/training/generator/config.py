@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from padinv.models.projected_discriminator import BACKBONES
 from padinv.runtime.errors import UsageError
 from padinv.runtime.spec import ModelSpec
+from padinv.training.generator.choices import Discriminator, MixedPrecision, Noise
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class GanConfig:
     spec: ModelSpec
     images: int = 200_000
     batch: int = 16
-    discriminator: str = "projected"
+    discriminator: Discriminator = "projected"
     backbone: str = "squeezenet"
     feature_side: int = 224
     balance: bool = False
@@ -46,18 +47,18 @@ class GanConfig:
     r1_gamma: float = 1.0
     r1_interval: int = 16
     flips: bool = True
-    noise: str = "none"
+    noise: Noise = "none"
     reconstruct: float = 0.0
     reconstruct_first: int = 0
-    mixed_precision: str = "no"
+    mixed_precision: MixedPrecision = "no"
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in {
-            "discriminator": ("projected", "stylegan2"),
+            "discriminator": get_args(Discriminator),
             "backbone": BACKBONES,
-            "noise": ("none", "random"),
-            "mixed_precision": ("no", "bf16"),
+            "noise": get_args(Noise),
+            "mixed_precision": get_args(MixedPrecision),
         }.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
