@@ -270,8 +270,8 @@ def _lay_out(
         rows = [(name, [a, b]) for name, a, b in pairs if a is not None and b is not None]
         if rows:
             title = f"{len(records)} picture{'' if len(records) == 1 else 's'} inverted"
-            pixels = contact_sheet(rows, ["input", "reconstruction"], title)
-            output.write_sheet(wanted["sheet"], pixels, options.overwrite, made, outcome)
+            drawn = contact_sheet(rows, ["input", "reconstruction"], title)
+            output.write_sheet(wanted["sheet"], drawn, options.overwrite, made, outcome)
     if "report" in todo:
         skipped = [(one.path, one.reason) for one in outcome.skipped]
         text = report_html(records, original, lambda record: read_result(record, log.out), facts, skipped)

@@ -30,7 +30,13 @@ def test_a_config_file_gives_options_and_the_command_line_wins(invert: Any, tmp_
     config = tmp_path / "padinv.toml"
     config.write_text('format = "webp"\n[invert]\nreport = false\npaste-back = true\n[blend]\nformat = "jpg"\n')
     assert invert("--config", config).code == 0
-    assert written(tmp_path) == ["a.png.photo.png", "a.png.safetensors", "a.png.webp", "results.jsonl"]
+    assert written(tmp_path) == [
+        "a.png.photo.png",
+        "a.png.safetensors",
+        "a.png.webp",
+        "contact-sheet.png",
+        "results.jsonl",
+    ]
     assert invert("--config", config, "--format", "jpg", "--report").code == 0
     assert {"a.png.jpg", "report.html"} <= set(written(tmp_path))
 
@@ -140,3 +146,22 @@ def test_skipped_inputs_have_path_reason_and_code(invert: Any, tmp_path: Path) -
         "none.png": "missing",
     }
     assert all(Path(one["path"]).name in one["reason"] for one in document["skipped"])
+
+
+def test_limit_takes_the_first_pictures_by_name(invert: Any, picture: Callable[..., Any], tmp_path: Path) -> None:
+    for name in "bcd":
+        picture(20, 20).save(tmp_path / f"{name}.png")
+    result = invert(*(tmp_path / f"{name}.png" for name in "bcd"), "--limit", 2, "--json")
+    assert result.code == 0
+    assert [one["name"] for one in json.loads(result.out)["results"]] == ["a.png", "b.png"]
+
+
+def test_names_of_backends_and_precisions_are_the_library_s() -> None:
+    from typing import get_args
+
+    from padinv.runtime.backends import BACKENDS, PRECISIONS, BackendName, PrecisionChoice
+    from padinv.runtime.batch.invert_files import FORMATS, ImageFormat
+
+    assert get_args(BackendName) == BACKENDS
+    assert get_args(PrecisionChoice) == ("auto", *PRECISIONS)
+    assert get_args(ImageFormat) == tuple(FORMATS)

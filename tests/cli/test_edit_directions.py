@@ -122,7 +122,12 @@ def test_each_direction_has_its_own_column(edit: Edit, bundle: Path, photos: Pat
     together = model.generate(apply(apply(a, smile), hat, "both", 0.5))[0].astype(int)
     assert np.abs(pixels(out / "a.png.png") - together).max() <= 1
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["contact-sheet.png", "results.jsonl", *(f"{n}.png{v}.png" for n in "ab" for v in ("", ".smile", ".hat"))]
+        [
+            "contact-sheet.png",
+            "report.html",
+            "results.jsonl",
+            *(f"{n}.png{v}.png" for n in "ab" for v in ("", ".smile", ".hat")),
+        ]
     )
 
 

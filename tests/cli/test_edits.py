@@ -72,7 +72,7 @@ def test_blend_is_what_the_api_gives(edit, pictures, tmp_path, tiny_bundle):
     result = edit("blend", pictures / "a.png", pictures / "b.jpg", "--out", out, "--strength", 0.5, "--layers", "0-1")
     assert result.code == 0, result.err
     assert "1 blended in" in result.out
-    assert tree(out) == ["a.png--b.jpg.png", "contact-sheet.png"]
+    assert tree(out) == ["a.png--b.jpg.png", "contact-sheet.png", "report.html"]
     model = Model.load(tiny_bundle, "cpu", 1)
     a, b = (model.invert([Image.open(pictures / name)]) for name in ("a.png", "b.jpg"))
     expected = model.generate(editing.blend(a, b, 0.5, [0, 1]))[0]
@@ -174,7 +174,7 @@ def test_custom_edit_spaces_and_targets(edit, pictures, tmp_path, tiny_bundle):
             "--strength", -0.5, "--out", out, "--no-sheet",
         )  # fmt: skip
         assert result.code == 0, result.err
-        assert tree(out) == ["b.jpg.png", "c.png.png"]
+        assert tree(out) == ["b.jpg.png", "c.png.png", "report.html"]
         expected = model.generate(editing.apply(b, editing.difference(a, edited), space, -0.5))[0]
         np.testing.assert_array_equal(pixels(out / "b.jpg.png"), expected)
 

@@ -50,7 +50,8 @@ def test_the_main_job(invert, pictures, tmp_path):
     assert result.err == ""
     assert "2 inverted" in result.out
     assert tree(out) == [
-        "a.jpg.png", "a.jpg.safetensors", "report.html", "results.jsonl", "sub/b.png.png", "sub/b.png.safetensors"
+        "a.jpg.png", "a.jpg.safetensors", "contact-sheet.png", "report.html", "results.jsonl", "sub/b.png.png",
+        "sub/b.png.safetensors",
     ]  # fmt: skip
     html = (out / "report.html").read_text()
     assert html.count("<figure") == 2
@@ -84,7 +85,15 @@ def test_json_for_scripts(invert, pictures, tmp_path):
 
 def test_formats_and_no_report(invert, pictures, tmp_path):
     result = invert(
-        pictures / "a.jpg", "--out", tmp_path / "o", "--format", "webp", "--no-report", "--dtype", "float32"
+        pictures / "a.jpg",
+        "--out",
+        tmp_path / "o",
+        "--format",
+        "webp",
+        "--no-report",
+        "--no-sheet",
+        "--dtype",
+        "float32",
     )
     assert result.code == 0, result.err
     assert tree(tmp_path / "o") == ["a.jpg.safetensors", "a.jpg.webp", "results.jsonl"]
