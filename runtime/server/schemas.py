@@ -40,9 +40,12 @@ class Strict(BaseModel):
 class ReadingOptions(Strict):
     """How a photograph becomes the model's square; the same options as on the command line."""
 
-    align: Literal["auto", "always", "never"] = "auto"
+    align: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="auto aligns photographs whose face is not in place; always refuses those without one.",
+    )
     face: int = Field(default=1, ge=1, le=1000, description="Which face of a photograph, 1 being the largest.")
-    fit: Literal["crop", "pad"] = "crop"
+    fit: Literal["crop", "pad"] = Field(default="crop", description="How a picture that is not aligned becomes square.")
 
 
 class PasteOptions(Strict):
@@ -59,7 +62,7 @@ class PasteOptions(Strict):
 class InvertRequest(ReadingOptions, PasteOptions):
     """A photograph to invert."""
 
-    image: FileBytes = Field(description="PNG, JPEG, WebP, BMP or TIFF.")
+    image: FileBytes = Field(description="PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC.")
     dtype: Literal["float16", "float32"] = Field(default="float16", description="Number format of the inversion.")
 
 

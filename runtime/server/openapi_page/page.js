@@ -21,7 +21,8 @@ const kind = (schema) => {
 };
 
 function table(schema) {
-  const rows = Object.entries(schema.properties ?? {}).map(([name, field]) => {
+  const order = ([name, field]) => ((schema.required ?? []).includes(name) ? 0 : kind(field).startsWith("file") ? 1 : 2);
+  const rows = Object.entries(schema.properties ?? {}).sort((a, b) => order(a) - order(b)).map(([name, field]) => {
     const required = (schema.required ?? []).includes(name);
     const fallback = required ? "required" : field.default === undefined || field.default === null ? "" : JSON.stringify(field.default);
     return make("tr", "", make("td", "", make("code", name)), make("td", kind(field)), make("td", fallback), make("td", field.description ?? ""));
