@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -17,7 +17,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 class Metrics:
     """Requests, their duration, runs of the model and their sizes. Each service has its own registry."""
 
-    content_type = CONTENT_TYPE_PLAIN_0_0_4
+    content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

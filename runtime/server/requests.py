@@ -67,9 +67,11 @@ def checked(form: type[Form], fields: dict[str, Any]) -> Form:
 
 async def _form_fields(request: Request, form: type[BaseModel]) -> dict[str, Any]:
     try:
-        sent = await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=1 << 26)
+        sent = await request.form(max_files=8, max_fields=MAX_FIELDS)
     except StarletteHTTPException as error:
         raise UsageError(f"the form cannot be read: {error.detail}") from error
+    except ValueError as error:  # older versions of Starlette let the parser's own error through
+        raise UsageError(f"the form cannot be read: {str(error)[:160]}") from error
     fields: dict[str, Any] = {}
     for name, value in sent.multi_items():
         if name in fields:

@@ -291,6 +291,9 @@ def test_the_brush_and_everything_else_work_from_the_keyboard(
     page.wait_for_selector("#strip li:nth-child(2).current")
     page.keyboard.press("?")
     page.wait_for_selector("dialog[open] >> text=Undo, redo")
+    page.reload()  # the session and its history stay
+    page.wait_for_selector("#strip li:nth-child(2)")
+    page.wait_for_selector("body[data-steps='2']")
     assert wrong == []
     page.context.close()
 
