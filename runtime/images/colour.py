@@ -14,6 +14,7 @@ from padinv.runtime.errors import InputError
 BACKGROUND = (255, 255, 255)  # what transparent pixels, and the margins of fit='pad', become
 _MAX_PROFILE_BYTES = 16 << 20
 _STRIP_PIXELS = 1 << 22  # worked on at once where an intermediate form takes several times the memory
+_EXACT: Any = 0x0100  # LittleCMS: compute every value instead of looking it up in a table
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
@@ -80,7 +81,12 @@ def _plain(image: Image.Image) -> Image.Image:
 def _through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
     """RGB, grey or CMYK pixels -> sRGB; None where the profile does not fit them, is damaged, or is sRGB itself."""
     transform = _transform(profile, image.mode)
-    return None if transform is None else transform.apply(image)
+    if transform is None:
+        return None
+    if image.mode != "L":
+        return transform.apply(image)
+    ramp = transform.apply(Image.fromarray(np.arange(256, dtype=np.uint8)[None]))
+    return Image.fromarray(np.asarray(ramp)[0][np.asarray(image)])
 
 
 @lru_cache(maxsize=16)
@@ -97,7 +103,9 @@ def _transform(profile: bytes, mode: str, *, backward: bool = False) -> Any:
         if backward:
             transform = ImageCms.buildTransform(ours, theirs, "RGB", mode)
         else:
-            transform = ImageCms.buildTransform(theirs, ours, mode, "RGB")
+            # LittleCMS's table for grey is coarse in the darks: up to 10 levels off for a linear profile.
+            flags: Any = _EXACT if mode == "L" else 0
+            transform = ImageCms.buildTransform(theirs, ours, mode, "RGB", flags=flags)
         if mode == "RGB":
             probe = np.stack(np.meshgrid(*[np.arange(0, 256, 15, dtype=np.uint8)] * 3), axis=-1).reshape(-1, 18, 3)
             moved = np.asarray(transform.apply(Image.fromarray(probe)))

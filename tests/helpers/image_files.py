@@ -409,33 +409,35 @@ def _bmp(mode: str) -> Case:
 
 def display_p3() -> bytes:
     """An ICC profile of Display P3, written by hand: three primaries for D50 and sRGB's curve."""
+    curve = b"para\0\0\0\0\0\3\0\0" + b"".join(map(_fixed, (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)))
+    primaries = [(name, _xyz(*P3_TO_XYZ[:, i])) for i, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))]
+    return _profile(b"RGB ", [*primaries, *((name, curve) for name in (b"rTRC", b"gTRC", b"bTRC"))])
 
-    def fixed(value: float) -> bytes:
-        return struct.pack(">i", round(value * 65536))
 
-    def xyz(x: float, y: float, z: float) -> bytes:
-        return b"XYZ \0\0\0\0" + fixed(x) + fixed(y) + fixed(z)
+def linear_grey() -> bytes:
+    """An ICC profile of grey pixels that are proportional to light."""
+    return _profile(b"GRAY", [(b"kTRC", b"curv\0\0\0\0" + struct.pack(">IHH", 1, 256, 0))])
 
-    curve = b"para\0\0\0\0\0\3\0\0" + b"".join(map(fixed, (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)))
+
+def _fixed(value: float) -> bytes:
+    return struct.pack(">i", round(value * 65536))
+
+
+def _xyz(x: float, y: float, z: float) -> bytes:
+    return b"XYZ \0\0\0\0" + _fixed(x) + _fixed(y) + _fixed(z)
+
+
+def _profile(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
+    """An ICC profile of a display in version 2.4, for D50."""
     text = b"desc\0\0\0\0" + struct.pack(">I", 3) + b"P3\0" + bytes(4 + 4 + 2 + 1 + 67)
-    tags = [
-        (b"desc", text),
-        (b"wtpt", xyz(0.9642, 1.0, 0.8249)),
-        (b"rXYZ", xyz(*P3_TO_XYZ[:, 0])),
-        (b"gXYZ", xyz(*P3_TO_XYZ[:, 1])),
-        (b"bXYZ", xyz(*P3_TO_XYZ[:, 2])),
-        (b"rTRC", curve),
-        (b"gTRC", curve),
-        (b"bTRC", curve),
-    ]
+    tags = [(b"desc", text), (b"wtpt", _xyz(0.9642, 1.0, 0.8249)), *tags]
     table, data, at = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
     for name, body in tags:
         body += bytes(-len(body) % 4)
         table += name + struct.pack(">II", at + len(data), len(body))
         data += body
-    size = at + len(data)
-    head = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
-    head += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + fixed(0.9642) + fixed(1) + fixed(0.8249)
+    head = struct.pack(">I4sI4s4s4s", at + len(data), b"lcms", 0x02400000, b"mntr", space, b"XYZ ")
+    head += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28) + _xyz(0.9642, 1.0, 0.8249)[8:]
     return head.ljust(128, b"\0") + table + data
 
 

@@ -20,6 +20,7 @@ from image_files import (
     Case,
     display_p3,
     exif,
+    linear_grey,
     lossy_cases,
     p3_to_srgb,
     pixels,
@@ -149,6 +150,12 @@ def test_a_profile_of_grey_pixels() -> None:
     out = io.BytesIO()
     Image.fromarray(pixels(1, 255).astype(np.uint8)).save(out, "PNG", icc_profile=bytes(profile))
     np.testing.assert_array_equal(decoded(out.getvalue()), grey)  # an RGB profile says nothing about grey
+    ramp = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    out = io.BytesIO()
+    Image.fromarray(ramp).save(out, "PNG", icc_profile=linear_grey())
+    light = ramp / 255.0
+    expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055) * 255
+    assert np.abs(decoded(out.getvalue())[..., 0] - expected).max() <= 1
 
 
 def test_pasting_back_keeps_the_photographs_own_colours(tmp_path: Path) -> None:
