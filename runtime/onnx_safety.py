@@ -99,11 +99,18 @@ class GraphWalk:
                 what = _REASONS[message].get(number)
                 raise UnsafeGraph(f"holds {what}" if what else f"{_INVALID} (unknown {message} field {number})")
             value = start
+            # Nearly all lengths and numbers take one byte; a call for each would take most of the time.
             if kind == _BYTES:
-                length, value = self.varint(start, end)
+                if start < end and (length := data[start]) <= 0x7F:
+                    value = start + 1
+                else:
+                    length, value = self.varint(start, end)
                 start = value + length
             elif kind == _VARINT:
-                value, start = self.varint(start, end)
+                if start < end and (value := data[start]) <= 0x7F:
+                    start += 1
+                else:
+                    value, start = self.varint(start, end)
             elif kind in _FIXED:
                 start += _FIXED[kind]
             else:  # groups, which no version of ONNX has

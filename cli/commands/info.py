@@ -61,8 +61,8 @@ def command(
     if facts.get("intact") is False:
         from padinv.runtime.errors import BundleError
 
-        damaged = [name for name, entry in facts["files"].items() if entry["state"] != "ok"]
-        raise BundleError(f"{', '.join(damaged)} of this bundle changed since it was written; copy or export it again")
+        problems = [entry["problem"] for entry in facts["files"].values() if entry["state"] != "ok"]
+        raise BundleError("; ".join(problems[:3]) + (f"; {len(problems) - 3} more" if len(problems) > 3 else ""))
 
 
 def _draw_padding(what: str, model: Path | None, out: Path, overwrite: bool, as_json: bool) -> None:

@@ -90,7 +90,7 @@ def test_info_on_a_bundle_whole_and_damaged(run_cli, tiny_bundle):
     (tiny_bundle / "encoder.onnx").write_bytes(b"x" * (tiny_bundle / "encoder.onnx").stat().st_size)
     damaged = run_cli("info", tiny_bundle)
     assert damaged.code == 1
-    assert "encoder.onnx of this bundle changed since it was written" in damaged.err
+    assert "encoder.onnx has changed since the bundle was written" in damaged.err
 
 
 def test_info_on_an_inversion(run_cli, generate, tmp_path):
