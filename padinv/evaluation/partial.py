@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from padinv.runtime.errors import OutputError
-from padinv.runtime.files import write_text
+from padinv.runtime.files import parse_json, write_text
 
 
 class Partial:
@@ -60,7 +60,7 @@ class Partial:
 def _record(line: str, wanted: set[str]) -> dict[str, Any] | None:
     """A line of a partial file, or None where it is torn or of other metrics."""
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         values = {str(key): float(value) for key, value in record["values"].items()}
         return {"name": str(record["name"]), "values": values} if set(values) == wanted else None
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -14,7 +14,7 @@ import numpy as np
 
 from padinv.evaluation.bootstrap import Comparison, Interval, compare, summarise
 from padinv.runtime.errors import MismatchError
-from padinv.runtime.files import sha256_bytes, write_json, write_text
+from padinv.runtime.files import parse_json, sha256_bytes, write_json, write_text
 
 FORMAT = 1
 SECONDS = "seconds"  # a picture's share of its batch's time, encoding and generating
@@ -109,7 +109,7 @@ def read_back(stem: Path, conditions: dict[str, Any], order: list[str]) -> Measu
     """
     path = stem.with_name(f"{stem.name}.json")
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = parse_json(path.read_text("utf-8"))
         with open(path.with_suffix(".csv"), encoding="utf-8", newline="") as file:
             header, *rows = list(csv.reader(file))
         names, skipped, missing = document["names"], document["skipped"], document["missing"]

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from padinv.runtime.errors import InputError, OutputError, UsageError
-from padinv.runtime.files import TEMPORARY_PREFIX, atomic_path, write_json, write_text
+from padinv.runtime.files import TEMPORARY_PREFIX, atomic_path, parse_json, write_json, write_text
 from padinv.runtime.locks import LOCK_NAME, FolderInUseError, folder_lock
 
 FORMAT = 1
@@ -92,7 +92,7 @@ class RunFolder:
             InputError: damaged.
         """
         try:
-            document = json.loads(self.config_file.read_text("utf-8"))
+            document = parse_json(self.config_file.read_text("utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

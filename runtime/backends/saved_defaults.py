@@ -5,7 +5,6 @@ They are used where no backend is named, and shown by `padinv info`.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 from padinv.runtime.backends.protocol import PRECISIONS
 from padinv.runtime.bundle import Bundle
-from padinv.runtime.files import write_json
+from padinv.runtime.files import parse_json, write_json
 
 MAX_BYTES = 1 << 20
 
@@ -100,7 +99,7 @@ def _entries() -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             return {}
-        value = json.loads(path.read_text("utf-8"))
+        value = parse_json(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

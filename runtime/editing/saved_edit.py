@@ -20,7 +20,7 @@ from padinv.runtime.editing.layers import layer_mask
 from padinv.runtime.editing.operations import apply
 from padinv.runtime.editing.region import Region, region_of_mask
 from padinv.runtime.errors import InputError, MismatchError, OutputError, UsageError
-from padinv.runtime.files import sha256_bytes, write_bytes
+from padinv.runtime.files import parse_json, sha256_bytes, write_bytes
 from padinv.runtime.inversion import Inversion, read_arrays, require_same_generator
 from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, safetensors_bytes
 from padinv.runtime.spec import ModelSpec
@@ -164,7 +164,7 @@ class SavedEdit:
             raise InputError(f"{path} is not a usable edit: it holds values that are not finite")
         text = metadata.get("notes", "{}")
         try:
-            notes = json.loads(text) if len(text) <= MAX_NOTES else None
+            notes = parse_json(text) if len(text) <= MAX_NOTES else None
             return cls._of_parts(arrays, notes, metadata.get("generator_hash", "")[:128])
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError, MismatchError) as error:
             raise InputError(f"{path} is not a usable edit: its parts do not belong together") from error

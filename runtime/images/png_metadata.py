@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from padinv.runtime.files import write_bytes
+from padinv.runtime.files import parse_json, write_bytes
 from padinv.runtime.images.preparing import array_to_image
 
 _KEY = "padinv"  # of the PNG text chunk that says how a picture was made
@@ -37,7 +37,7 @@ def png_note(path: Path) -> dict[str, Any] | None:
 
     try:
         with Image.open(path, formats=(PngImagePlugin.PngImageFile.format,)) as image:
-            note = json.loads(str(image.info[_KEY]))
+            note = parse_json(str(image.info[_KEY]))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, KeyError, ValueError):
         return None
     return note if isinstance(note, dict) else None

@@ -304,3 +304,19 @@ def test_a_bounded_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
     assert len(read_regular(tmp_path / "a", 2 << 20)) == 2 << 20
     with pytest.raises(OSError, match="it is larger than 1 MiB"):
         read_regular(tmp_path / "a", 1 << 20)
+
+
+@pytest.mark.parametrize("value", ["9" * 400, "[" * 50_000, "1" * 5000])
+def test_json_elsewhere_is_bounded_too(tmp_path: Path, value: str) -> None:
+    """The note in a picture, a half-finished evaluation, a saved edit: absurd numbers are damage, not errors."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    from padinv.evaluation.partial import _record
+    from padinv.runtime.images import png_metadata
+
+    assert _record(f'{{"name": "a", "values": {{"mse": {value}}}}}', {"mse"}) is None
+    info = PngInfo()
+    info.add_text(png_metadata._KEY, f'{{"a": {value}}}')
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png", pnginfo=info)
+    assert png_metadata.png_note(tmp_path / "x.png") is None
