@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import chromium, drop_file, serious_findings, watch_requests
+from browser import chromium, drop_file, find_chromium, serious_findings, watch_requests
 from PIL import Image
 
 pytest.importorskip("uvicorn", reason="the extra 'studio' is not installed")
@@ -338,3 +338,14 @@ def test_a_request_that_leaves_the_loopback_address_would_be_seen(browser: Any, 
     page.wait_for_timeout(200)
     assert any("example.org" in one for one in wrong), "either the page's own policy or the test must refuse it"
     page.context.close()
+
+
+def test_without_a_browser_these_tests_are_skipped_but_fail_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("browser.shutil.which", lambda name: None)
+    monkeypatch.delenv("PADINV_CHROMIUM", raising=False)
+    monkeypatch.setenv("CI", "")
+    with pytest.raises(pytest.skip.Exception, match="apt-get install chromium"):
+        find_chromium()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no Chromium was found"):
+        find_chromium()
