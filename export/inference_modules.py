@@ -52,9 +52,9 @@ class LeanConv(nn.Module):
     """`StyledConv` with constant noise: modulation, convolution, demodulation, noise, bias, leaky ReLU.
 
     In half precision the convolution's operands are kept inside float16's range as StyleGAN2 does it (Karras et al.
-    2020b, `stylegan2-ada-pytorch`): weights are divided by each output channel's largest one, styles by each sample's
-    largest one, and the demodulation, computed in float32, takes both factors back. The ring is laid beside the
-    modulated map, so it is divided by the style's factor too.
+    2020b, `stylegan2-ada-pytorch`): weights are divided by each output channel's largest one and by the square root of
+    the fan-in, styles by each sample's largest one, and the demodulation, computed in float32, takes the factors back.
+    The ring is laid beside the modulated map, so it is divided by the style's factor too.
     """
 
     bias: Tensor
@@ -71,8 +71,10 @@ class LeanConv(nn.Module):
         weight = layer.weight.detach() * layer.gain  # [C_out, C_in, 3, 3]
         eps = torch.full((weight.shape[0],), layer.demod_eps)
         if self.half_range:
-            peak = weight.abs().amax(dim=(1, 2, 3)).clamp_min(1e-8)
-            weight, eps = weight / peak[:, None, None, None], eps / peak.square()
+            # The largest weight becomes 1/sqrt(fan_in): a sum over fan_in products then stays near the size of the
+            # feature map, where a largest weight of 1 would let 512 channels come within reach of 65504.
+            factor = weight.abs().amax(dim=(1, 2, 3)).clamp_min(1e-8) * math.sqrt(weight[0].numel())
+            weight, eps = weight / factor[:, None, None, None], eps / factor.square()
         self.register_buffer("power", weight.square().sum(dim=(2, 3)))  # [C_out, C_in], float32
         self.register_buffer("eps", eps)
         # sqrt(2) * lrelu(y) = lrelu(sqrt(2) * y), so the gain goes to the small tensors.

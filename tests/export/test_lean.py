@@ -7,9 +7,10 @@ import torch
 from tiny_run import lively_encoder, lively_generator
 from torch import Tensor, nn
 
-from padinv.export.inference_modules import LeanEncoder, LeanGenerator, LeanMapping
+from padinv.export.inference_modules import LeanConv, LeanEncoder, LeanGenerator, LeanMapping
 from padinv.models.encoder import EncoderConfig
 from padinv.models.generator import Generator
+from padinv.models.layers import StyledConv
 from padinv.runtime.spec import ModelSpec
 
 SMALL = ModelSpec(32, (12, 10, 8, 6), z_dim=8, w_dim=8, mapping_layers=3)
@@ -34,6 +35,24 @@ def test_lean_generator_equals_the_generator(settings: dict, noise: bool) -> Non
     expected = generator.synthesis(wp, const, rings)
     got = LeanGenerator(generator)(wp, const, rings)
     torch.testing.assert_close(got, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("up", [False, True])
+@torch.no_grad()
+def test_float16_holds_512_channels_without_a_clamp(up: bool) -> None:
+    """Feature maps of 600 and weights of one sign: with a largest weight of 1, a sum of 4,608 products is infinite."""
+    torch.manual_seed(0)
+    spec = ModelSpec(16, (512, 512, 512), w_dim=8)
+    layer = StyledConv(spec, 512, 512, 16, up=up)
+    layer.weight.data.abs_()
+    wide, half = LeanConv(layer, torch.float32), LeanConv(layer, torch.float16)
+    x, w = torch.full((1, 512, 8 if up else 16, 8 if up else 16), 600.0), torch.randn(1, 8)
+    ring = None if up else torch.full((1, 512, 68), 600.0)
+    expected = wide(x, w, ring)
+    got = half(x.half(), w, ring).float()
+    assert torch.isfinite(got).all()
+    assert float((got - expected).abs().max()) < 0.01 * float(expected.abs().max())
+    assert 0.01 < float(half.conv.weight.abs().max()) * (9 * 512) ** 0.5 <= 1.001
 
 
 @torch.no_grad()
