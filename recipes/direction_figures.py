@@ -81,44 +81,54 @@ def measures(detector: YuNet, classifiers: dict[str, Classifier]) -> dict[str, M
     }
 
 
-def evaluate(
-    model: Model,
-    direction: Direction,
-    photographs: np.ndarray,
-    codes: Inversion,
-    measure: Measure,
-    identity: Identity,
-    own: np.ndarray | None = None,
-) -> dict[str, Any]:
-    """What one unit of a direction does.
+class Photographs:
+    """Photographs with everything about them that no direction changes.
 
     Args:
-        photographs: [N, 3, S, S], held out.
+        images: [N, 3, S, S] in [-1, 1].
         codes: their inversions.
-        own: where the attribute itself is, bool [S, S], which is not background (hair on the forehead); None: nowhere.
-
-    Returns:
-        for +1 and -1: `shift`, the mean change of the attribute in standard deviations over the photographs, and
-        `moved`, the share of pictures in which it moves the right way; `identity`, the similarity to the photograph
-        relative to that of the reconstruction, and `background`, the squared error outside the face relative to the
-        reconstruction's.
     """
-    plain = model.generate_for_encoder(codes)
-    spread = float(np.nanstd(measure(photographs)))
-    start = measure(plain)
-    known = identity.embed(photographs)
-    around = ~face_mask(model.spec.template, plain.shape[-1])
-    around = around if own is None else around & ~own
-    alike = float((known * identity.embed(plain)).sum(axis=1).mean())
-    error = float(np.square(plain - photographs)[..., around].mean())
-    result: dict[str, Any] = {}
-    for sign in (1.0, -1.0):
-        edited = model.generate_for_encoder(apply(codes, direction, direction.space or "both", sign))  # type: ignore[arg-type]
-        change = (measure(edited) - start) * sign
-        result[f"{sign:+.0f}"] = {
-            "shift": round(float(np.nanmean(change)) / spread, 3),
-            "moved": round(float(np.nanmean(change > 0)), 3),
-            "identity": round(float((known * identity.embed(edited)).sum(axis=1).mean()) / alike, 3),
-            "background": round(float(np.square(edited - photographs)[..., around].mean()) / error, 3),
-        }
-    return result
+
+    def __init__(self, model: Model, images: np.ndarray, codes: Inversion, identity: Identity) -> None:
+        self.model, self.images, self.codes, self.identity = model, images, codes, identity
+        self.plain = model.generate_for_encoder(codes)
+        self.known = identity.embed(images)
+        self.alike = float((self.known * identity.embed(self.plain)).sum(axis=1).mean())
+        self.around = ~face_mask(model.spec.template, images.shape[-1])
+
+    def cost(self, edited: np.ndarray, own: np.ndarray | None) -> dict[str, float]:
+        """Identity and background of edited pictures, relative to the reconstructions'."""
+        around = self.around if own is None else self.around & ~own
+        alike = float((self.known * self.identity.embed(edited)).sum(axis=1).mean())
+        errors = [float(np.square(x - self.images)[..., around].mean()) for x in (edited, self.plain)]
+        return {"identity": round(alike / self.alike, 3), "background": round(errors[0] / errors[1], 3)}
+
+    def evaluate(
+        self, direction: Direction, measure: Measure | None = None, own: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        """What one unit of a direction does.
+
+        Args:
+            measure: of the attribute; None: only the cost is measured.
+            own: where the attribute itself is, bool [S, S], which is not background (hair on the forehead); None:
+                nowhere.
+
+        Returns:
+            for +1 and -1: `shift`, the mean change of the attribute in standard deviations over the photographs, and
+            `moved`, the share of pictures in which it moves the right way; `identity`, the similarity to the photograph
+            relative to that of the reconstruction, and `background`, the squared error outside the face relative to
+            the reconstruction's.
+        """
+        result: dict[str, Any] = {}
+        if measure is not None:
+            spread, start = float(np.nanstd(measure(self.images))), measure(self.plain)
+        for sign in (1.0, -1.0):
+            moved = apply(self.codes, direction, direction.space or "both", sign)  # type: ignore[arg-type]
+            edited = self.model.generate_for_encoder(moved)
+            effect = {}
+            if measure is not None:
+                change = (measure(edited) - start) * sign
+                effect["shift"] = round(float(np.nanmean(change)) / spread, 3)
+                effect["moved"] = round(float(np.nanmean(change > 0)), 3)
+            result[f"{sign:+.0f}"] = {**effect, **self.cost(edited, own)}
+        return result

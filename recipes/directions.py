@@ -14,7 +14,7 @@ fitted nothing: one standard deviation is hardly visible. glasses, beard, bangs 
 (benchmarks/edits_paint.py): their direction is the mean difference of painted and unpainted faces, and their unit the
 largest part of it within the same bounds.
 
-Figures go to directions/figures.json: on 200 photographs of val.zip, how far each attribute moves, measured by
+Figures go to directions/figures.json: on photographs of val.zip, how far each attribute moves, measured by
 landmarks or by a classifier trained on other photographs, and what identity and background cost. A few minutes on two
 cores.
 """
@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 from direction_card import FIGURES, update_card
-from direction_figures import Classifier, Identity, evaluate, measures
+from direction_figures import Classifier, Identity, Photographs, measures
 from edits_paint import paint
-from face_data import YEARS, Photographs, YuNet, batch, brightness, lighting, pose, read_labels, smile
+from face_data import YEARS, Archive, YuNet, batch, brightness, lighting, pose, read_labels, smile
 from PIL import Image
 
 from padinv.runtime.editing import Direction, apply, difference
@@ -42,12 +42,10 @@ from padinv.runtime.reports.contact_sheet import contact_sheet
 
 SCORES = ("smile", "age", "pose", "lighting")
 PAINTED = ("glasses", "beard", "bangs", "lipstick")
-PAINTED_PAIRS = 200  # with more of them the mean difference hardly changes
-CLASSIFIER_FACES = 600  # of a painted attribute, half of them painted
-HELD_OUT = 200
-MOST_DEVIATIONS, CHECKED = 6, 60
-SHARES = (1.0, 0.85, 0.7, 0.5)  # of a painted change
-LEAST_IDENTITY, MOST_BACKGROUND = 0.82, 1.4  # relative to the reconstruction's, at a strength of 1 and of -1
+PAINTED_PAIRS = 100  # with more of them the mean difference hardly changes
+CLASSIFIER_FACES = 400  # of a painted attribute, half of them painted
+MOST_DEVIATIONS, CHECKED = 6, 32
+LEAST_IDENTITY, MOST_BACKGROUND = 0.85, 1.35  # relative to the reconstruction's, at a strength of 1 and of -1
 LICENCE = "fitted on FairFace (Karkkainen and Joo 2021), CC BY 4.0"
 PORTRAITS = ("grace-hopper.png", "eileen-collins.png")  # public domain; faces of the data set must not be shown
 
@@ -56,7 +54,7 @@ class Data:
     """Photographs with their codes and scores."""
 
     def __init__(self, model: Model, detector: YuNet, archive: Path, labels: Path, rows: range) -> None:
-        source = Photographs(archive)
+        source = Archive(archive)
         rows = range(rows.start, min(rows.stop, len(source.names)))
         self.faces = [source.face(i) for i in rows]
         self.images = batch(self.faces, model.spec.image_size)
@@ -111,25 +109,23 @@ def own_region(name: str, data: Data) -> np.ndarray | None:
     return change.mean(axis=(0, 1)) > 0.03
 
 
-def scale_to_visible(model: Model, name: str, direction: Direction, data: Data, identity: Identity) -> Direction:
-    """The direction with the largest unit that keeps identity and background within bounds."""
-    rows = slice(0, CHECKED)
-    own = own_region(name, data)
+def scale_to_visible(name: str, direction: Direction, checked: Photographs, own: np.ndarray | None) -> Direction:
+    """The direction with a unit as large as identity and background allow.
 
-    def within(factor: float) -> bool:
-        longer = scaled(direction, factor)
-        cost = evaluate(model, longer, data.images[rows], data.codes[rows], brightness, identity, own)
-        return all(c["identity"] >= LEAST_IDENTITY and c["background"] <= MOST_BACKGROUND for c in cost.values())
-
+    Both costs grow with the square of the strength, so that what one unit costs tells how many are within bounds.
+    """
+    cost = checked.evaluate(direction, own=own)
+    most = min(
+        ((1 - LEAST_IDENTITY) / max(1 - min(c["identity"] for c in cost.values()), 1e-3)) ** 0.5,
+        ((MOST_BACKGROUND - 1) / max(max(c["background"] for c in cost.values()) - 1, 1e-3)) ** 0.5,
+    )
     images = direction.info["origin"]["images"]
-    if own is not None:
-        share = next((factor for factor in SHARES if within(factor)), SHARES[-1])
+    if name in PAINTED:
+        share = min(1.0, round(most, 1))
         result = scaled(direction, share)
         result.info["unit"] = f"{share:.0%} of the way from without to with: the mean of {images} painted pairs"
         return result
-    deviations = 1
-    while deviations < MOST_DEVIATIONS and within(deviations + 1):
-        deviations += 1
+    deviations = max(1, min(int(most), MOST_DEVIATIONS))
     result = scaled(direction, deviations)
     number = "one standard deviation" if deviations == 1 else f"{deviations} standard deviations"
     result.info["unit"] = f"{number} of {images} training codes along the direction"
@@ -198,6 +194,7 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--images", type=int, default=2000, help="photographs for the fit, and as many for classifiers")
+    parser.add_argument("--held-out", type=int, default=200, help="photographs of val.zip that figures are measured on")
     parser.add_argument("--threads", type=int, help="threads of the model; all cores if left out")
     parser.add_argument("--sheet", type=Path, help="also draw strips on the public-domain portraits here")
     given = parser.parse_args()
@@ -213,25 +210,26 @@ def main() -> None:
     print("training the classifiers that measure", flush=True)
     other = Data(model, detector, given.faces / "train.zip", labels, range(n, 2 * n))
     by_name = measures(detector, train_classifiers(model, other, identity))
+    checked = Photographs(model, other.images[:CHECKED], other.codes[:CHECKED], identity)
     for name in directions:
-        directions[name] = scale_to_visible(model, name, directions[name], other, identity)
+        directions[name] = scale_to_visible(name, directions[name], checked, own_region(name, other))
     del other
     print("measuring", flush=True)
-    held_out = Data(model, detector, given.faces / "val.zip", labels, range(HELD_OUT))
+    held_out = Data(model, detector, given.faces / "val.zip", labels, range(given.held_out))
     figures: dict[str, Any] = {
         "model": model.bundle.name,
         "generator_hash": model.generator_hash,
         "training_photographs": n,
-        "held_out_photographs": HELD_OUT,
+        "held_out_photographs": len(held_out.faces),
         "directions": {},
     }
+    photographs = Photographs(model, held_out.images, held_out.codes, identity)
     for name, direction in directions.items():
         painted = None
         if name in PAINTED:
             painted = model.encode(batch([paint(f, name) for f in held_out.faces], model.spec.image_size), 32)
         accuracy = held_out_accuracy(name, direction, held_out, painted)
-        own = own_region(name, held_out)
-        effect = evaluate(model, direction, held_out.images, held_out.codes, by_name[name], identity, own)
+        effect = photographs.evaluate(direction, by_name[name], own_region(name, held_out))
         direction.info["accuracy"] = {**direction.info.get("accuracy", {}), **accuracy}
         direction.info["cost"] = {key: effect["+1"][key] for key in ("identity", "background")}
         direction.info |= {"name": name, "licence": LICENCE}

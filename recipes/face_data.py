@@ -17,7 +17,7 @@ _SIDE, _MARGIN = 128, 32  # what YuNet looks at: an aligned face with grey aroun
 _SCORE = 0.5
 
 
-class Photographs:
+class Archive:
     """Aligned faces of a ZIP, by number."""
 
     def __init__(self, path: Path) -> None:
