@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_a_loss_that_is_not_finite_is_named(pictures: torch.Tensor, features: Pa
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UsageError, match="discriminator is one of projected, stylegan2"):
         config(discriminator="patch")
-    with pytest.raises(UsageError, match="batch must be at least 2"):
+    with pytest.raises(UsageError, match="batch must be a number from 2 up"):
         config(batch=1)
 
 
@@ -163,3 +164,25 @@ def test_missing_feature_weights_are_one_sentence(folder: Path, tmp_path: Path, 
     assert result.code == 1
     assert "absent.pth does not exist" in result.err
     assert not (out / "generator.safetensors").exists()
+
+
+def test_every_setting_is_an_option(run_cli: Callable[..., Any]) -> None:
+    from padinv.models.projected_discriminator import BACKBONES
+    from padinv.training.generator.choices import Backbone
+
+    assert tuple(BACKBONES) == get_args(Backbone)
+    text = " ".join(run_cli("train-generator", "--help").out.split())
+    for part in dataclasses.fields(GanConfig):
+        assert part.name == "spec" or f"--{part.name.replace('_', '-')}" in text, part.name
+
+
+def test_the_penalty_is_lazy_and_the_average_follows_by_its_half_life(pictures: torch.Tensor, features: Path) -> None:
+    trainer = GanTrainer(config(discriminator="stylegan2", r1_gamma=2.0), pictures, features)
+    start = trainer.generator.const.detach().clone()
+    assert trainer.step()["r1"] > 0
+    assert "r1" not in trainer.step()  # every 16th step, as for encoders
+    trainer = GanTrainer(config(discriminator="stylegan2"), pictures, features)
+    trainer.step()
+    beta = 0.5 ** (4 / (4 * 0.05))
+    expected = beta * start + (1 - beta) * trainer.generator.const
+    assert torch.allclose(trainer.average.const, expected, atol=1e-7)

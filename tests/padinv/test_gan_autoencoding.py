@@ -67,7 +67,7 @@ def test_it_may_come_first_and_the_discriminator_then_learns_alone(pictures: tor
     assert set(trainer.step()) == {"rec"}
     assert all(torch.equal(a, b) for a, b in zip(judged, trainer.judge.parameters(), strict=True))
     before = trainer.generator.layers[0].weight.detach().clone()
-    assert set(trainer.step()) == {"g", "d", "rec"}
+    assert set(trainer.step()) == {"g", "d", "acc", "rec"}
     assert torch.equal(trainer.generator.layers[0].weight, before)
     assert trainer.generator_rests_until == 8 + JUDGE_FIRST
 

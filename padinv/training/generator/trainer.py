@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padinv.data import to_float
+from padinv.losses.adversarial import discriminator_loss, encoder_adversarial_loss, gradient_penalty, lazy_weight
 from padinv.models.discriminator import Discriminator
 from padinv.models.generator import Generator
 from padinv.models.projected_discriminator import FeaturePyramid, Heads, load_maps
@@ -26,6 +28,7 @@ from padinv.training.encoder.trainer import DivergenceError
 from padinv.training.generator.balance import Balance
 from padinv.training.generator.config import GanConfig
 from padinv.training.generator.reconstruction import Autoencoding
+from padinv.training.weight_average import WeightAverage, half_life_decay
 
 JUDGE_FIRST = 3_200  # images that a new discriminator learns from before a finished generator listens to it
 BETAS = (0.0, 0.99)  # of both players' Adam
@@ -77,10 +80,10 @@ class GanTrainer:
         self.generator = Generator(config.spec).to(self.device).train()
         for layer in self.generator.layers:
             layer.noise_strength.requires_grad_(config.noise == "random")
-        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self._following = WeightAverage(self.generator, average_buffers=False)
         if config.discriminator == "projected":
             self.pyramid: FeaturePyramid | None = _pyramid(config, features).to(self.device)
-            self.pyramid.calibrate(pictures[:64].to(self.device).float() / 127.5 - 1)
+            self.pyramid.calibrate(to_float(pictures[:64], self.device))
             heads = Heads(self.pyramid.widths, batch_norm=config.backbone == "efficientnet-lite0")
             self.judge: nn.Module = heads.to(self.device).train()
         else:
@@ -98,6 +101,17 @@ class GanTrainer:
         self.images_seen = 0
         self.generator_rests_until = 0
         self.rng = torch.Generator(device="cpu").manual_seed(config.seed + 1)
+
+    @property
+    def average(self) -> Generator:
+        """The weight average of the generator, which is sampled and saved."""
+        module = self._following.module
+        assert isinstance(module, Generator)
+        return module
+
+    def _autocast(self) -> torch.autocast:
+        """For forward passes; gradients are computed outside, in the types that these chose."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision == "bf16")
 
     # -- sampling ---------------------------------------------------------------------------------------------------
 
@@ -123,7 +137,7 @@ class GanTrainer:
 
     def _reals(self, n: int) -> Tensor:
         index = torch.randint(len(self.pictures), (n,), generator=self.rng)
-        x = self.pictures[index].to(self.device).float() / 127.5 - 1
+        x = to_float(self.pictures[index], self.device)
         if self.config.flips:
             flip = torch.rand(n, generator=self.rng) < 0.5
             x = torch.where(flip[:, None, None, None].to(self.device), x.flip(3), x)
@@ -145,17 +159,13 @@ class GanTrainer:
             DivergenceError: a loss is not finite; the message names it.
         """
         config = self.config
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16")
-        with autocast:
-            alone = self.images_seen < config.reconstruct_first
-            for group in self.opt_g.param_groups:
-                group["betas"] = (
-                    (0.9, 0.99) if alone else BETAS
-                )  # momentum helps only where no discriminator answers back
-            if alone:
-                losses = self._autoencoding_step()
-            else:
-                losses = self._projected_step() if self.pyramid is not None else self._classical_step()
+        alone = self.images_seen < config.reconstruct_first
+        for group in self.opt_g.param_groups:  # momentum helps only where no discriminator answers back
+            group["betas"] = (0.9, 0.99) if alone else BETAS
+        if alone:
+            losses = self._autoencoding_step()
+        else:
+            losses = self._projected_step() if self.pyramid is not None else self._classical_step()
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise DivergenceError(
@@ -186,8 +196,9 @@ class GanTrainer:
     def _autoencoding_step(self) -> dict[str, float]:
         assert self.autoencoding is not None
         reals = self._reals(self.config.batch)
-        fakes = self._fakes(len(reals), self.autoencoding.codes(reals, self.rng))
-        loss = self.autoencoding.loss(fakes.float(), reals)
+        with self._autocast():
+            fakes = self._fakes(len(reals), self.autoencoding.codes(reals, self.rng))
+            loss = self.autoencoding.loss(fakes.float(), reals)
         self.opt_g.zero_grad(set_to_none=True)
         self.opt_e.zero_grad(set_to_none=True)
         loss.backward()
@@ -202,24 +213,27 @@ class GanTrainer:
         rests = self.images_seen < self.generator_rests_until
         reals = self._reals(n)
         known = n // 2 if self.autoencoding is not None else 0
-        codes = None if self.autoencoding is None else self.autoencoding.codes(reals, self.rng)[:known]
-        fakes = self._fakes(n, codes)
-        fake_maps = self.pyramid(self._augment(fakes))
-        with torch.no_grad():
-            real_maps = self.pyramid(self._augment(reals))
-        real = self.judge(real_maps)
-        fake = self.judge([m.detach() for m in fake_maps])
-        loss_d = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        with self._autocast():
+            codes = None if self.autoencoding is None else self.autoencoding.codes(reals, self.rng)[:known]
+            fakes = self._fakes(n, codes)
+            fake_maps = self.pyramid(self._augment(fakes))
+            with torch.no_grad():
+                real_maps = self.pyramid(self._augment(reals))
+            real = self.judge(real_maps)
+            fake = self.judge([m.detach() for m in fake_maps])
+            loss_d = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
         self.opt_d.zero_grad(set_to_none=True)
         loss_d.backward()
         self.opt_d.step()
 
         self.judge.requires_grad_(False)
-        total = loss_g = -self.judge(fake_maps).mean()
+        with self._autocast():
+            total = loss_g = -self.judge(fake_maps).mean()
+            if self.autoencoding is not None:
+                loss_r = self.autoencoding.loss(fakes[:known].float(), reals[:known])
+                total = loss_g + self.config.reconstruct * loss_r
         losses = {"g": float(loss_g.detach()), "d": float(loss_d.detach()), "acc": self._accuracy(real, fake)}
         if self.autoencoding is not None:
-            loss_r = self.autoencoding.loss(fakes[:known].float(), reals[:known])
-            total = loss_g + self.config.reconstruct * loss_r
             losses["rec"] = float(loss_r.detach())
             self.opt_e.zero_grad(set_to_none=True)
         self.opt_g.zero_grad(set_to_none=True)
@@ -234,39 +248,33 @@ class GanTrainer:
     def _classical_step(self) -> dict[str, float]:
         n = self.config.batch
         losses = {}
-        fakes, reals = self._fakes(n), self._reals(n)
-        fake, real = self.judge(self._augment(fakes.detach())), self.judge(self._augment(reals))
-        loss_d = F.softplus(fake) + F.softplus(-real)
+        with self._autocast():
+            fakes, reals = self._fakes(n), self._reals(n)
+            fake, real = self.judge(self._augment(fakes.detach())), self.judge(self._augment(reals))
+            loss_d = discriminator_loss(real, fake)
         self.opt_d.zero_grad(set_to_none=True)
-        loss_d.mean().backward()
-        if (self.images_seen // n) % self.config.r1_interval == 0:
-            with torch.autocast(self.device.type, enabled=False):
-                x = self._augment(reals).requires_grad_()
-                (grad,) = torch.autograd.grad(self.judge(x).sum(), x, create_graph=True)
-                penalty = grad.square().sum(dim=(1, 2, 3)).mean()
-                (penalty * (self.config.r1_gamma / 2 * self.config.r1_interval)).backward()
+        loss_d.backward()
+        weight = lazy_weight(self.images_seen // n, self.config.r1_gamma, self.config.r1_interval)
+        if weight > 0:
+            penalty = gradient_penalty(self.judge, self._augment(reals))
+            (weight * penalty).backward()
             losses["r1"] = float(penalty.detach())
         self.opt_d.step()
 
         self.judge.requires_grad_(False)
-        loss_g = F.softplus(-self.judge(self._augment(fakes))).mean()
+        with self._autocast():
+            loss_g = encoder_adversarial_loss(self.judge(self._augment(fakes)))
         self.opt_g.zero_grad(set_to_none=True)
         loss_g.backward()
         self.opt_g.step()
         self.judge.requires_grad_(True)
         losses["acc"] = self._accuracy(real, fake)
-        return {"g": float(loss_g.detach()), "d": float(loss_d.mean().detach()), **losses}
+        return {"g": float(loss_g.detach()), "d": float(loss_d.detach()), **losses}
 
-    @torch.no_grad()
     def _follow(self) -> None:
         """Move the weight average; early on its memory is a twentieth of the training so far."""
         half_life = min(self.config.ema_half_life, self.images_seen * 0.05)
-        beta = 0.5 ** (self.config.batch / max(half_life, 1e-8))
-        torch._foreach_lerp_(
-            list(self.average.parameters()), [p.detach() for p in self.generator.parameters()], 1 - beta
-        )
-        for mine, theirs in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-            mine.copy_(theirs)
+        self._following.follow(self.generator, half_life_decay(self.config.batch, half_life))
 
     # -- files ------------------------------------------------------------------------------------------------------
 
@@ -286,7 +294,7 @@ class GanTrainer:
         return torch.cat(parts).clamp(-1, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs for a training that goes on as if never stopped."""
+        """Everything that `load_state_dict` needs for a training that resumes as if it never stopped."""
         return {
             "images_seen": self.images_seen,
             "generator": self.generator.state_dict(),
@@ -304,15 +312,17 @@ class GanTrainer:
         }
 
     def start_from(self, generator: Generator) -> None:
-        """Begin with the weights of a finished generator of the same geometry; what judges it begins from nothing,
-        and learns alone for a while, lest its first opinions undo what the generator knows.
+        """Begin with the weights of a finished generator of the same geometry.
+
+        The discriminator is new. It trains alone for `JUDGE_FIRST` images, so that an untrained one does not degrade
+        the generator.
         """
         for mine in (self.generator, self.average):
             mine.load_state_dict(generator.state_dict())
         self.generator_rests_until = self.images_seen + JUDGE_FIRST
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict` of a trainer with the same networks; rates and averaging may differ."""
+        """Resume from `state_dict` of a trainer with the same networks; rates and averaging may differ."""
         self.generator.load_state_dict(state["generator"])
         self.average.load_state_dict(state["average"])
         self.judge.load_state_dict(state["judge"])
@@ -325,7 +335,7 @@ class GanTrainer:
             self.pyramid.load_state_dict(renamed)
         self.opt_g.load_state_dict(state["opt_g"])
         self.opt_d.load_state_dict(state["opt_d"])
-        # Trainings of before this term, or without it, may go on with it: its encoder then begins from nothing.
+        # Trainings from before this term, or without it, may resume with it: its encoder is then new.
         if self.autoencoding is not None and state.get("encoder") is not None:
             self.autoencoding.encoder.load_state_dict(state["encoder"])
             self.opt_e.load_state_dict(state["opt_e"])
