@@ -53,7 +53,9 @@ class Setup:
         given = None if self.landmarks is None else read_landmarks(self.landmarks)
         model = Model.load(self.model, self.backend, self.threads, self.precision)
         template = model.spec.template
-        return Reader(model, Aligner(template, self.align, given, self.face, self.fit, threads=self.threads))
+        return Reader(
+            model, Aligner(template, self.align, landmarks=given, face=self.face, fit=self.fit, threads=self.threads)
+        )
 
 
 @dataclass

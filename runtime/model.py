@@ -237,11 +237,11 @@ class Model:
 
         if landmarks is not None:
             given = read_landmarks(Path(landmarks)) if isinstance(landmarks, (str, Path)) else landmarks
-            return Aligner(self.spec.template, align, given, face, fit, threads=self.threads)
+            return Aligner(self.spec.template, align, landmarks=given, face=face, fit=fit, threads=self.threads)
         with self._lock:
             key = (align, fit, face)
             if key not in self._aligners:
-                self._aligners[key] = Aligner(self.spec.template, align, None, face, fit, threads=self.threads)
+                self._aligners[key] = Aligner(self.spec.template, align, face=face, fit=fit, threads=self.threads)
             return self._aligners[key]
 
     def encode(self, x: np.ndarray, batch_size: int = DEFAULT_BATCH) -> Inversion:

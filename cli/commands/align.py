@@ -63,7 +63,7 @@ def command(
         raise InputError(f"{reasons or f'no pictures found in {paths[0]}'}; nothing was done")
     gathered.files = gathered.files[:limit]
     given = None if landmarks is None else read_landmarks(landmarks)
-    aligner = Aligner(read_template(template).code, "always", given, threads=threads)
+    aligner = Aligner(read_template(template).code, "always", landmarks=given, threads=threads)
     started = time.perf_counter()
     outcome = common.new_outcome(problems)
     with ResultsLog(out) as log:

@@ -184,7 +184,7 @@ def run(
     mode, landmarks, face = align
     given = None if landmarks is None else read_landmarks(landmarks)
     model = Model.load(bundle, *backend)
-    aligner = Aligner(model.spec.template, mode, given, face, options.fit, threads=backend[1])
+    aligner = Aligner(model.spec.template, mode, landmarks=given, face=face, fit=options.fit, threads=backend[1])
     for graph in ("encoder", "generator"):  # a bundle that does not load must leave no folder behind
         model.session(graph)
     started = time.perf_counter()

@@ -44,7 +44,7 @@ class Placement:
     """Where the square that a model looks at lies in a picture.
 
     Attributes:
-        transform: [2, 3], source pixels -> fractions of the square; None: the picture is taken as it is.
+        transform: [2, 3], source pixels -> fractions of the square; None: the image is used without alignment.
         faces: how many faces were seen or given; None where nobody looked.
         note: a sentence that the user should see, or None.
     """
@@ -64,7 +64,7 @@ class Aligner:
         landmarks: name of a picture -> its faces, each [5, 2] in pixels; used instead of the detector
             (see `padinv.runtime.alignment.landmarks_csv`).
         face: which face, 1 being the largest (or the first one in `landmarks`).
-        fit: how a picture that is taken as it is becomes square.
+        fit: how an image that is used without alignment becomes square.
 
     Raises:
         UsageError: another mode, or 'always' without a template.
@@ -74,6 +74,7 @@ class Aligner:
         self,
         template: str | None,
         mode: str = "auto",
+        *,
         landmarks: Mapping[str, Sequence[np.ndarray]] | None = None,
         face: int = 1,
         fit: str = "crop",
@@ -133,7 +134,7 @@ class Aligner:
         if self._lies_aligned(image):
             return Placement(faces=1)
         placements = self.placements(image, full, name, wanted=self._face)
-        as_it_is = "so the picture was taken as it is"
+        as_it_is = "so the image was used without alignment"
         if isinstance(placements, str):
             if self.mode == "always":
                 raise InputError(f"{placements}, so it was skipped", code="no-face")
@@ -230,7 +231,7 @@ class Aligner:
             InputError, BundleError, BackendError: see `place`.
         """
         placement = self.place(image, size, name)
-        return cut(image, placement.transform, side, self.fit, size, name), placement
+        return cut(image, placement.transform, side, fit=self.fit, size=size, name=name), placement
 
     def prepare_file(
         self, path: Path | str, side: int, *, like: Mapping[str, Any] | None = None
@@ -255,7 +256,7 @@ class Aligner:
             needed = 2 * side / source_side(placement.transform) * min(full)  # two source pixels per pixel and axis
             if needed > min(image.size):  # the face is small in the photograph: cut it out of a larger decode
                 image, full = read_image(path, enough=math.ceil(needed))
-        return cut(image, placement.transform, side, self.fit, full, str(path)), placement
+        return cut(image, placement.transform, side, fit=self.fit, size=full, name=str(path)), placement
 
     def _open(self) -> FaceDetector:
         with self._lock:
@@ -270,6 +271,7 @@ def cut(
     image: Image,
     transform: np.ndarray | None,
     side: int,
+    *,
     fit: str = "crop",
     size: tuple[int, int] | None = None,
     name: str = "the picture",
@@ -297,7 +299,7 @@ def item_transform(item: Mapping[str, Any]) -> np.ndarray | None:
 
 
 def placement_error(transform: np.ndarray, size: tuple[int, int], fit: str = "crop") -> float:
-    """How far a picture that is taken as it is lies from its aligned square.
+    """How far an image that is used without alignment lies from its aligned square.
 
     Returns:
         root mean square distance of the four corners, in fractions of the side; 0 for an aligned picture.

@@ -70,7 +70,7 @@ class Workbench:
             found = item_transform(photograph.item)
             assert found is not None  # a picture that was read says where its square lies
             landmarks = moved_landmarks(found, placing.square, self.model.spec.template)
-            aligner = Aligner(self.model.spec.template, "always", {name: [landmarks]})
+            aligner = Aligner(self.model.spec.template, "always", landmarks={name: [landmarks]})
             photograph = read_photograph(data, name, self.model, aligner, self.limits)
         inversion = self._encode(photograph.pixels)
         inversion.items = [dict(photograph.item)]

@@ -422,7 +422,7 @@ def test_invert_refuses_or_notes_pictures_without_a_face(edit, faces, tmp_path, 
     noted = edit("invert", tmp_path / "wall.png", "--out", tmp_path / "o1", model=faces)
     assert noted.code == 0
     assert "no face was found in" in noted.err
-    assert "so the picture was taken as it is" in noted.err
+    assert "so the image was used without alignment" in noted.err
     refused = edit("invert", tmp_path / "wall.png", "--out", tmp_path / "o2", "--align", "always", model=faces)
     assert refused.code == 1
     assert "so it was skipped; give landmarks with --landmarks" in refused.err

@@ -266,7 +266,7 @@ def test_auto_leaves_an_aligned_picture_alone_and_aligns_the_rest(detector):
 def test_no_face_is_a_sentence(detector):
     nothing = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8))
     placement = Aligner("faces", "auto", detector=detector).place(nothing, name="wall.png")
-    assert placement.note == "no face was found in wall.png, so the picture was taken as it is"
+    assert placement.note == "no face was found in wall.png, so the image was used without alignment"
     assert placement.transform is None
     with pytest.raises(InputError, match=r"no face was found in wall.png, so it was skipped; give landmarks with"):
         Aligner("faces", "always", detector=detector).place(nothing, name="wall.png")
@@ -531,16 +531,16 @@ def test_landmarks_from_a_csv_replace_the_detector(tmp_path):
     landmarks = read_landmarks(tmp_path / "l.csv")
     assert list(landmarks) == ["sub/a.jpg"]
     image = Image.new("RGB", (200, 150))
-    placement = Aligner("faces", "auto", landmarks).place(image, name="/home/x/sub/a.jpg")
+    placement = Aligner("faces", "auto", landmarks=landmarks).place(image, name="/home/x/sub/a.jpg")
     assert placement.transform is not None
     np.testing.assert_allclose(placement.transform, inverted(backward), atol=1e-9)
-    second = Aligner("faces", "auto", landmarks, face=2).place(image, name="sub/a.jpg")
+    second = Aligner("faces", "auto", landmarks=landmarks, face=2).place(image, name="sub/a.jpg")
     assert second.transform is not None
     assert source_side(second.transform) == pytest.approx(40)
-    other = Aligner("faces", "auto", landmarks).place(image, name="b.jpg")
-    assert other.note == "b.jpg has no line in the file of landmarks, so the picture was taken as it is"
+    other = Aligner("faces", "auto", landmarks=landmarks).place(image, name="b.jpg")
+    assert other.note == "b.jpg has no line in the file of landmarks, so the image was used without alignment"
     with pytest.raises(InputError, match="no line in the file of landmarks, so it was skipped"):
-        Aligner("faces", "always", landmarks).place(image, name="b.jpg")
+        Aligner("faces", "always", landmarks=landmarks).place(image, name="b.jpg")
 
 
 @pytest.mark.parametrize(
