@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from padinv.cli import options as opt
-
-if TYPE_CHECKING:
-    from padinv.runtime.server.limits import Limits
+from padinv.runtime.server.limits import MIB, Limits
 
 DEFAULT_PORT = 8000
+DEFAULTS = Limits()
+MILLION = 1_000_000
 
 HostOption = Annotated[
     str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on; others than 127.0.0.1 are reachable "
@@ -43,13 +43,13 @@ def command(
     ] = None,
     max_requests: Annotated[
         int, typer.Option("--max-requests", min=1, help="Requests in progress; further ones are answered 429.")
-    ] = 64,
-    max_upload: MaxUploadOption = 32,
-    max_pixels: MaxPixelsOption = 50,
+    ] = DEFAULTS.requests,
+    max_upload: MaxUploadOption = DEFAULTS.upload_bytes // MIB,
+    max_pixels: MaxPixelsOption = DEFAULTS.pixels // MILLION,
     batch: opt.BatchOption = opt.DEFAULT_BATCH,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Time to answer one request.")
-    ] = 60,
+    ] = DEFAULTS.answer_seconds,
     backend: opt.BackendOption = "auto",
     precision: opt.PrecisionOption = "auto",
     device: opt.DeviceOption = None,
@@ -65,10 +65,9 @@ def command(
     from padinv import __version__
     from padinv.runtime.model import Model
     from padinv.runtime.server.app import create_app
-    from padinv.runtime.server.limits import MIB, Limits
 
-    limits: Limits = Limits(
-        upload_bytes=max_upload * MIB, pixels=max_pixels * 1_000_000, requests=max_requests,
+    limits = Limits(
+        upload_bytes=max_upload * MIB, pixels=max_pixels * MILLION, requests=max_requests,
         connections=4 * max_requests + 16, batch=batch, answer_seconds=timeout,
     )  # fmt: skip
     loaded = Model.load(model, backend, threads, precision, device)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from padinv.cli import options as opt
+from padinv.runtime.server.limits import MIB, Limits
 
 if TYPE_CHECKING:
     from padinv.runtime.studio.app import Opened
@@ -30,7 +31,7 @@ def command(
     max_upload: Annotated[int, typer.Option("--max-upload", min=1, metavar="MIB", help="Size of one file.")] = 64,
     max_pixels: Annotated[
         int, typer.Option("--max-pixels", min=1, metavar="MILLIONS", help="Size of one picture in million pixels.")
-    ] = 50,
+    ] = Limits().pixels // 1_000_000,
     backend: opt.BackendOption = "auto",
     precision: opt.PrecisionOption = "auto",
     device: opt.DeviceOption = None,
@@ -46,7 +47,6 @@ def command(
     require_server_packages("studio", "padinv studio")
     from padinv import __version__
     from padinv.runtime.model import Model
-    from padinv.runtime.server.limits import MIB, Limits
     from padinv.runtime.studio.app import create_app
 
     limits = Limits(upload_bytes=max_upload * MIB, pixels=max_pixels * 1_000_000)

@@ -206,10 +206,7 @@ def _add_edits(app: FastAPI, studio: _Studio) -> None:
 
     @app.get(SESSION + "/masks/{mid}")
     def mask(sid: str, mid: str) -> Response:
-        session = studio.sessions.get(sid)
-        if mid not in session.masks:
-            raise NotFoundError("this mask is not in the session")
-        grey = (session.masks[mid] * 255).round().astype("uint8")
+        grey = (studio.sessions.get(sid).mask(mid) * 255).round().astype("uint8")
         return Response(encode_png(grey[..., None].repeat(3, axis=2)), media_type=exports.PNG)
 
 

@@ -58,7 +58,7 @@ class Session:
     gallery: Mapping[str, NamedDirection]
     photos: dict[str, Photo] = field(default_factory=dict)
     own_directions: dict[str, NamedDirection] = field(default_factory=dict)
-    masks: dict[str, np.ndarray] = field(default_factory=dict)
+    _masks: dict[str, np.ndarray] = field(default_factory=dict)
     used: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -116,11 +116,21 @@ class Session:
 
     def add_mask(self, mask: np.ndarray) -> str:
         """Take a painted mask in, float32 [S, S] in [0, 1]; returns its identifier. The oldest one makes room."""
-        while len(self.masks) >= MAX_MASKS:
-            del self.masks[next(iter(self.masks))]
+        while len(self._masks) >= MAX_MASKS:
+            del self._masks[next(iter(self._masks))]
         identifier = new_id()
-        self.masks[identifier] = mask
+        self._masks[identifier] = np.round(mask * 255).astype(np.uint8)  # exactly what was painted, in a quarter
         return identifier
+
+    def mask(self, identifier: str) -> np.ndarray:
+        """A mask that was taken in, float32 [S, S] in [0, 1].
+
+        Raises:
+            NotFoundError
+        """
+        if identifier not in self._masks:
+            raise NotFoundError("this mask is not in the session")
+        return self._masks[identifier].astype(np.float32) / 255
 
     def saved_edit(self, state: EditState, generator_hash: str) -> SavedEdit:
         """What the controls say, as the edit that the command line applies, too.
@@ -143,8 +153,6 @@ class Session:
         if blend is None or not ((blend.layers and blend.latents) or (blend.resolutions and blend.padding)):
             return None
         other = self.photo(blend.photo)
-        if blend.mask is not None and blend.mask not in self.masks:
-            raise NotFoundError("this mask is not in the session")
         return Borrowed(
             inversion=other.inversion,
             name=other.name,
@@ -152,7 +160,7 @@ class Session:
             latents=blend.latents,
             padding=blend.padding,
             resolutions=blend.resolutions,
-            mask=None if blend.mask is None else self.masks[blend.mask],
+            mask=None if blend.mask is None else self.mask(blend.mask),
         )
 
 
