@@ -78,9 +78,11 @@ def _write_failure(error: BaseException, target: Path) -> str | None:
     return None
 
 
-def sweep(folder: Path | str) -> None:
-    """Remove the temporary files that killed processes left below a folder."""
-    for parent, _, names in os.walk(folder):
+def sweep(folder: Path | str, *, recursive: bool = True) -> None:
+    """Remove the temporary files that killed processes left in a folder, and in the folders below it."""
+    for parent, folders, names in os.walk(folder):
+        if not recursive:
+            folders.clear()
         for name in names:
             if (match := _TEMPORARY.match(name)) and _is_leftover(Path(parent, name), int(match[1])):
                 with suppress(OSError):

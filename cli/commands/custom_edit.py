@@ -214,8 +214,9 @@ def _strength(text: str) -> float | None:
 def _save(direction: Direction, path: Path, overwrite: bool) -> None:
     """Save a direction; a file that already holds this very direction is as good."""
     from padinv.runtime.errors import UsageError
-    from padinv.runtime.files import open_regular, write_bytes
+    from padinv.runtime.files import open_regular, sweep, write_bytes
 
+    sweep(path.parent, recursive=False)
     data = direction.to_bytes()
     if os.path.lexists(path) and not overwrite:
         try:

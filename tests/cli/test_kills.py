@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -62,12 +63,14 @@ def inputs(place: Path, picture) -> Path:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Every file's bytes; of the log its records, without what a clock says."""
+    """Every file's bytes, and of log and page everything but what a clock says."""
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         if path.name == "results.jsonl":
             records = [json.loads(line) for line in path.read_text().splitlines()]
             found[path.name] = [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+        elif path.name == "report.html":
+            found[path.name] = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "", path.read_text())
         elif path.is_file():
             found[str(path.relative_to(folder))] = path.read_bytes()
     return found
