@@ -125,9 +125,9 @@ def scale_to_visible(name: str, direction: Direction, checked: Photographs, own:
         result = scaled(direction, share)
         result.info["unit"] = f"{share:.0%} of the way from without to with: the mean of {images} painted pairs"
         return result
-    deviations = max(1, min(int(most), MOST_DEVIATIONS))
+    deviations = min(int(most), MOST_DEVIATIONS) if most >= 1 else max(round(most, 1), 0.2)
     result = scaled(direction, deviations)
-    number = "one standard deviation" if deviations == 1 else f"{deviations} standard deviations"
+    number = "one standard deviation" if deviations == 1 else f"{deviations:g} standard deviations"
     result.info["unit"] = f"{number} of {images} training codes along the direction"
     return result
 

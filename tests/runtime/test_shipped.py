@@ -6,12 +6,14 @@ import json
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from padinv.runtime import Model
-from padinv.runtime.bundle import builtin_bundle
+from padinv.runtime.bundle import builtin_bundle, read_bundle
 from padinv.runtime.demo_pictures import demo_folder
 from padinv.runtime.describe import describe_bundle
+from padinv.runtime.editing.gallery import gallery_names, load_direction
 
 MAX_BYTES = 12 << 20  # of the model: every clone carries each of its revisions
 
@@ -25,13 +27,31 @@ def test_the_built_in_model_is_whole_and_says_what_it_is():
     assert re.fullmatch(r"[0-9a-f]{64}", facts["generator_hash"])
     assert sum(entry["bytes"] for entry in facts["files"].values()) < MAX_BYTES
     listed = set(facts["files"]) | {"model.json"}
-    assert {path.relative_to(builtin_bundle()).as_posix() for path in builtin_bundle().rglob("*")} == listed
+    assert {
+        path.relative_to(builtin_bundle()).as_posix() for path in builtin_bundle().rglob("*") if path.is_file()
+    } == listed
 
 
 def test_the_model_card_names_data_licence_and_limits():
     card = (builtin_bundle() / "MODEL_CARD.md").read_text(encoding="utf-8")
     for word in ("FairFace", "CC BY 4.0", "seed", "misuse", "LPIPS", "MSE"):
         assert word.lower() in card.lower(), word
+
+
+@pytest.mark.parametrize("name", gallery_names(read_bundle()))
+def test_a_shipped_direction_is_measured_and_within_bounds(name):
+    """It moves its attribute and keeps identity and background, on photographs that were held out."""
+    bundle = read_bundle()
+    figures = json.loads(bundle.read_bytes("directions/figures.json"))
+    assert figures["generator_hash"] == bundle.generator_hash
+    direction = load_direction(bundle, name)
+    assert direction.name == name
+    assert all(direction.info[key] for key in ("unit", "origin", "licence", "accuracy", "cost"))
+    effect = figures["directions"][name]["+1"]
+    assert effect["shift"] > 0.2
+    assert effect["moved"] > 0.8
+    assert effect["identity"] >= 0.8
+    assert effect["background"] <= 1.5
 
 
 def test_every_demo_picture_is_listed_with_source_and_licence():
