@@ -38,6 +38,7 @@ class Setup:
     landmarks: Path | None = None
     face: int = 1
     fit: str = "crop"
+    device: str | None = None
 
     def reader(self) -> Reader:
         """Open the model for reading sources.
@@ -51,7 +52,7 @@ class Setup:
         from padinv.runtime.model import Model
 
         given = None if self.landmarks is None else read_landmarks(self.landmarks)
-        model = Model.load(self.model, self.backend, self.threads, self.precision)
+        model = Model.load(self.model, self.backend, self.threads, self.precision, self.device)
         template = model.spec.template
         return Reader(
             model, Aligner(template, self.align, landmarks=given, face=self.face, fit=self.fit, threads=self.threads)

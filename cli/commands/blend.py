@@ -51,6 +51,7 @@ def command(
     batch: opt.BatchOption = opt.DEFAULT_BATCH,
     backend: opt.BackendOption = "auto",
     precision: opt.PrecisionOption = "auto",
+    device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
     limit: opt.LimitOption = None,
@@ -84,7 +85,7 @@ def command(
             f"{len(left)} pictures for A and {len(right)} for B were given; one of them must be a single picture"
         )
     left, right = left[:limit], right[:limit]
-    setup = Setup(model, backend, precision, threads, align, landmarks, face, fit)
+    setup = Setup(model, backend, precision, threads, align, landmarks, face, fit, device=device)
     reader = setup.reader()
     if any(source.index is None for source in (*left, *right)):  # a picture, which the encoder has to invert
         reader.model.require_padding("blend")

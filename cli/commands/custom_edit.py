@@ -105,6 +105,7 @@ def command(
     batch: opt.BatchOption = opt.DEFAULT_BATCH,
     backend: opt.BackendOption = "auto",
     precision: opt.PrecisionOption = "auto",
+    device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
     limit: opt.LimitOption = None,
@@ -136,7 +137,7 @@ def command(
     if paths and not sources:
         raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
     sources = sources[:limit]
-    setup = common.Setup(model, backend, precision, threads, align, landmarks, face, fit)
+    setup = common.Setup(model, backend, precision, threads, align, landmarks, face, fit, device=device)
     reader = setup.reader()
     if space in ("padding", "each"):
         reader.model.require_padding(f"custom-edit --space {space}")

@@ -62,6 +62,7 @@ def command(
     batch: opt.BatchOption = opt.DEFAULT_BATCH,
     backend: opt.BackendOption = "auto",
     precision: opt.PrecisionOption = "auto",
+    device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
     limit: opt.LimitOption = None,
@@ -88,7 +89,7 @@ def command(
     if not sources:
         raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
     sources = sources[:limit]
-    setup = common.Setup(model, backend, precision, threads, align, landmarks, face, fit)
+    setup = common.Setup(model, backend, precision, threads, align, landmarks, face, fit, device=device)
     reader = setup.reader()
     started = time.perf_counter()
     like = reader.read(sources[0]) if region is not None and len(sources) == 1 else None

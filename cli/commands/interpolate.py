@@ -63,6 +63,7 @@ def command(
     batch: opt.BatchOption = opt.DEFAULT_BATCH,
     backend: opt.BackendOption = "auto",
     precision: opt.PrecisionOption = "auto",
+    device: opt.DeviceOption = None,
     threads: opt.ThreadsOption = None,
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
@@ -90,7 +91,7 @@ def command(
             raise InputError(f"{'; '.join(problems) or f'no pictures found in {paths[0]}'}; nothing was done")
     else:
         sources = [find_source(path) for path in paths]
-    setup = common.Setup(model, backend, precision, threads, align, landmarks, face, fit)
+    setup = common.Setup(model, backend, precision, threads, align, landmarks, face, fit, device=device)
     reader = setup.reader()
     # Fig. 5 of the paper goes from the average image in the padding space, with the latents at w_avg.
     moving = space or ("padding" if from_average else "both")
