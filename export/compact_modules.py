@@ -70,7 +70,8 @@ class CompactMapping(nn.Module):
         self.generator = generator
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.generator.mapping_network(z)
+        result: Tensor = self.generator.mapping_network(z)
+        return result
 
 
 def to_compact_onnx(module: nn.Module, graph: Graph, opset: int = DEFAULT_OPSET) -> onnx.ModelProto:

@@ -134,7 +134,8 @@ class LeanToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)
         y = self.conv(x * style.to(x.dtype)[:, :, None, None]).float() + self.bias
-        return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
+        result: Tensor = y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
+        return result
 
 
 class LeanGenerator(nn.Module):
@@ -156,7 +157,8 @@ class LeanGenerator(nn.Module):
             x = self.layers[2 * k - 1](x, wp[:, 2 * k - 1])
             x = self.layers[2 * k](x, wp[:, 2 * k], rings.get(resolution))
             image = upsample_image(image) + self.to_rgb[k](x, wp[:, 2 * k + 1])
-        return image
+        result: Tensor = image
+        return result
 
 
 class LeanSynthesis(nn.Module):
@@ -171,7 +173,8 @@ class LeanSynthesis(nn.Module):
 
     def synthesis(self, wp: Tensor) -> Tensor:
         """wp [N, L, w_dim] -> [N, 3, R, R]."""
-        return self.lean(wp, self.const.expand(wp.shape[0], -1, -1, -1), {})
+        result: Tensor = self.lean(wp, self.const.expand(wp.shape[0], -1, -1, -1), {})
+        return result
 
 
 class ChannelAffine(nn.Module):
@@ -230,4 +233,5 @@ class LeanEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None, dict[int, Tensor] | None]:
         """image [N, 3, S, S] in [-1, 1] -> (wp, const or None, rings or None), as `Encoder`."""
-        return self.encoder(image.to(self.dtype))
+        result: tuple[Tensor, Tensor | None, dict[int, Tensor] | None] = self.encoder(image.to(self.dtype))
+        return result

@@ -96,7 +96,8 @@ class GeneratorGraph(nn.Module):
         self.lean = LeanGenerator(generator, dtype)
 
     def forward(self, wp: Tensor, const: Tensor, pads: tuple[Tensor, ...]) -> Tensor:
-        return self.lean(wp, const, dict(zip(self.spec.pad_resolutions, pads, strict=True)))
+        result: Tensor = self.lean(wp, const, dict(zip(self.spec.pad_resolutions, pads, strict=True)))
+        return result
 
 
 class MappingGraph(nn.Module):
@@ -107,7 +108,8 @@ class MappingGraph(nn.Module):
         self.lean = LeanMapping(generator.mapping_network).eval().requires_grad_(False)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.lean(z)
+        result: Tensor = self.lean(z)
+        return result
 
 
 def check_pair(generator: Generator, encoder: Encoder) -> None:

@@ -76,7 +76,8 @@ def make_reference(spec: ModelSpec, constants: Mapping[str, np.ndarray], run: Ru
         return noise.standard_normal(shape).astype(np.float32)
 
     def codes(z: np.ndarray) -> np.ndarray:  # truncated by 0.7, [N, w_dim]
-        return constants["w_avg"] + np.float32(0.7) * (run("mapping", {"z": z})["w"] - constants["w_avg"])
+        result: np.ndarray = constants["w_avg"] + np.float32(0.7) * (run("mapping", {"z": z})["w"] - constants["w_avg"])
+        return result
 
     def zeros(rows: int) -> dict[str, np.ndarray]:
         return {f"pad_{r}": np.zeros((rows, *spec.ring_shape(r)), np.float32) for r in spec.pad_resolutions}

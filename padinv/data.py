@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     bad: list[str]
 
 
-class Pictures(Dataset):
+class Pictures(Dataset[Tensor]):
     """Pictures as uint8 [3, S, S], decoded once into memory where they fit, else when they are asked for.
 
     A damaged picture is named once. In memory it is left out; otherwise its place is taken by the next good one.
@@ -167,7 +167,7 @@ def _as_is(batch: Batch) -> Batch:
     return batch
 
 
-def batches(pictures: Pictures, order: StepBatches, workers: int = 0) -> DataLoader:
+def batches(pictures: Pictures, order: StepBatches, workers: int = 0) -> DataLoader[Batch]:
     """Endless batches in `order`, each a `Batch`; worker processes only where pictures are decoded on the way."""
     workers = 0 if pictures.cache is not None else workers
     return DataLoader(

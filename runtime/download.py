@@ -147,7 +147,8 @@ def _fetch(url: str, part: Path, opener: Opener, progress: Progress) -> None:
 
 def _read(response: Any) -> bytes:
     try:
-        return response.read(_BLOCK)
+        result: bytes = response.read(_BLOCK)
+        return result
     except OSError as error:  # of the network; those of the disk come from writing
         raise ConnectionError(str(error)) from error
 

@@ -328,7 +328,10 @@ class Model:
 
         Raises as `generate_float`.
         """
-        return np.clip(average_pool(self.generate_float(inversion, batch_size), self.spec.image_size), -1, 1)
+        result: np.ndarray = np.clip(
+            average_pool(self.generate_float(inversion, batch_size), self.spec.image_size), -1, 1
+        )
+        return result
 
     def generate(self, inversion: Inversion, batch_size: int = DEFAULT_BATCH) -> np.ndarray:
         """Inversion -> uint8 RGB [N, R, R, 3]. Raises as `generate_float`."""

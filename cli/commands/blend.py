@@ -13,9 +13,12 @@ from padinv.cli import options as opt
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+
     from padinv.runtime.batch.edit_files import Edited, Job
     from padinv.runtime.batch.sources import Loaded, Reader, Source
     from padinv.runtime.inversion import Inversion
+    from padinv.runtime.reports.comparison_report import Comparison
 
 DEFAULT_OUT = Path("padinv-out/blend")
 MIXED = "style-mixing"
@@ -158,13 +161,13 @@ class _Views:
         self.reader, self.many_first, self.mixed = reader, many_first, mixed
         self.fixed = inputs_of(reader, [fixed])[0]
 
-    def _pairs(self, results: Sequence[Edited]) -> list[tuple]:
+    def _pairs(self, results: Sequence[Edited]) -> list[tuple[np.ndarray, np.ndarray]]:
         from padinv.cli.edit_common import results_inputs
 
         inputs = results_inputs(self.reader, results)
         return [(one, self.fixed) if self.many_first else (self.fixed, one) for one in inputs]
 
-    def rows(self, results: Sequence[Edited]) -> tuple[Sequence[str], list]:
+    def rows(self, results: Sequence[Edited]) -> tuple[Sequence[str], list[tuple[str, list[np.ndarray]]]]:
         columns = ["A", "B", "blend", *(["style mixing"] if self.mixed else [])]
         rows = []
         for edited, (a, b) in zip(results, self._pairs(results), strict=True):
@@ -172,7 +175,7 @@ class _Views:
             rows.append((edited.job.name, [a, b, edited.pictures[""], *extra]))
         return columns, rows
 
-    def compare(self, results: Sequence[Edited]) -> list:
+    def compare(self, results: Sequence[Edited]) -> list[Comparison]:
         from padinv.runtime.reports.comparison_report import Comparison
 
         return [

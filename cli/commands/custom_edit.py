@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.pair_edit import PairEdit
     from padinv.runtime.batch.sources import Reader
     from padinv.runtime.editing.direction import Direction
+    from padinv.runtime.reports.comparison_report import Comparison
 
 DEFAULT_OUT = Path("padinv-out/custom-edit")
 
@@ -310,7 +311,7 @@ class _Views:
         self.reader, self.changes, self.second = reader, changes, second
         self.shown = changes.variants[1:] or ("",)  # with --space each, the result is one of the others
 
-    def rows(self, results: Sequence[Edited]) -> tuple[Sequence[str], list]:
+    def rows(self, results: Sequence[Edited]) -> tuple[Sequence[str], list[tuple[str, list[np.ndarray]]]]:
         from padinv.cli.edit_common import inputs_of, results_inputs
 
         rows = []
@@ -335,7 +336,7 @@ class _Views:
         side = self.reader.model.spec.resolution
         return {self.second.label: self.second.pictures.get(name, _white(side))}
 
-    def compare(self, results: Sequence[Edited]) -> list:
+    def compare(self, results: Sequence[Edited]) -> list[Comparison]:
         from padinv.cli.edit_common import inputs_of, results_inputs
         from padinv.runtime.reports.comparison_report import Comparison
 

@@ -14,10 +14,13 @@ from padinv.runtime.editing.operations import Space
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+
     from padinv.runtime.batch.edit_files import Edited
     from padinv.runtime.batch.sources import Reader
     from padinv.runtime.editing.direction_edit import DirectionEdit
     from padinv.runtime.editing.saved_edit import SavedEditChange
+    from padinv.runtime.reports.comparison_report import Comparison
 
 DEFAULT_OUT = Path("padinv-out/edit")
 
@@ -143,7 +146,7 @@ class _Views:
     def __init__(self, reader: Reader, changes: DirectionEdit | SavedEditChange) -> None:
         self.reader, self.plan = reader, changes.plan
 
-    def rows(self, results: Sequence[Edited]) -> tuple[Sequence[str], list]:
+    def rows(self, results: Sequence[Edited]) -> tuple[Sequence[str], list[tuple[str, list[np.ndarray]]]]:
         from padinv.cli.edit_common import results_inputs
 
         inputs = results_inputs(self.reader, results)
@@ -153,7 +156,7 @@ class _Views:
         ]
         return ["input", *(variant.label for variant in self.plan)], rows
 
-    def compare(self, results: Sequence[Edited]) -> list:
+    def compare(self, results: Sequence[Edited]) -> list[Comparison]:
         from padinv.cli.edit_common import results_inputs
         from padinv.runtime.reports.comparison_report import Comparison
 

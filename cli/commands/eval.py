@@ -95,8 +95,7 @@ def command(
     from padinv.evaluation.models import open_subject
     from padinv.evaluation.results import report, write_comparison
     from padinv.picture_sources import open_named
-    from padinv.runtime.batch.engine import exit_code
-    from padinv.runtime.errors import InputError, MismatchError, OutputError
+    from padinv.runtime.errors import InputError, MismatchError, OutputError, exit_code
 
     weights = _weights(lpips_weights or [])
     require_files(*weights.values(), identity_weights)

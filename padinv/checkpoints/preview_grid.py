@@ -73,10 +73,12 @@ def _picture(generator: Generator, seed: int) -> torch.Tensor:
     """[1, 3, R, R] of a seed; seed s stands for numpy.random.RandomState(s).randn(1, z_dim)."""
     z = np.random.RandomState(seed).randn(1, generator.spec.z_dim).astype(np.float32)
     with torch.inference_mode():
-        return generator(torch.from_numpy(z), truncation=TRUNCATION)
+        result: torch.Tensor = generator(torch.from_numpy(z), truncation=TRUNCATION)
+        return result
 
 
 def _tile(picture: torch.Tensor) -> np.ndarray:
     if picture.shape[-1] > MAX_TILE:
         picture = torch.nn.functional.adaptive_avg_pool2d(picture, MAX_TILE)
-    return to_uint8(picture.numpy())[0]
+    result: np.ndarray = to_uint8(picture.numpy())[0]
+    return result

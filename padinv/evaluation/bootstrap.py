@@ -79,7 +79,8 @@ def plain_means(values: np.ndarray) -> np.ndarray:
     """Mean of every column over its finite values: [N, K] -> [K]; nan where there is none."""
     finite = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        return np.where(finite, values, 0.0).sum(axis=0) / finite.sum(axis=0)
+        result: np.ndarray = np.where(finite, values, 0.0).sum(axis=0) / finite.sum(axis=0)
+        return result
 
 
 def _interval(value: float, samples: np.ndarray, count: int) -> Interval:

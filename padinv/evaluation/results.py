@@ -50,7 +50,8 @@ class Measured:
     @property
     def name(self) -> str:
         """The model's."""
-        return self.conditions["model"]["name"]
+        result: str = self.conditions["model"]["name"]
+        return result
 
     @property
     def seconds_per_image(self) -> float:

@@ -79,4 +79,5 @@ class IdentityLoss(nn.Module):
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
             goal = self.network(self.crop(target))
-        return 1 - (self.network(self.crop(image)) * goal).sum(dim=1)
+        result: Tensor = 1 - (self.network(self.crop(image)) * goal).sum(dim=1)
+        return result

@@ -22,7 +22,8 @@ _EPS = 1e-10
 
 def unit_length(x: Tensor) -> Tensor:
     """Scale every position's feature vector to length 1. Unlike sqrt(sum), the norm has a zero gradient at zero."""
-    return x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + _EPS)
+    result: Tensor = x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + _EPS)
+    return result
 
 
 class LPIPS(nn.Module):

@@ -58,9 +58,11 @@ class DiscriminatorBlock(nn.Module):
         y = self.act(self.conv0(x))
         y = self.conv1(blur(y, padding=2), stride=2, padding=0)
         if self.skip is None:
-            return self.act(y)
+            result: Tensor = self.act(y)
+            return result
         half = math.sqrt(0.5)
-        return self.act(y, gain=half) + self.skip(blur(x, padding=1, stride=2)) * half
+        result = self.act(y, gain=half) + self.skip(blur(x, padding=1, stride=2)) * half
+        return result
 
 
 class Discriminator(nn.Module):
@@ -128,4 +130,5 @@ class Discriminator(nn.Module):
                 image = blur(image, padding=1, stride=2)
                 x = x + self.act(self.from_rgb[k](image))
         x = self.act(self.conv(minibatch_stddev(x, self.mbstd_group)))
-        return self.out(self.fc(x.flatten(1)))
+        result: Tensor = self.out(self.fc(x.flatten(1)))
+        return result

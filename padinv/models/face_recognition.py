@@ -51,7 +51,8 @@ class _Separable(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn2(self.pointwise(self.bn1(self.depthwise(x)).relu())).relu()
+        result: Tensor = self.bn2(self.pointwise(self.bn1(self.depthwise(x)).relu())).relu()
+        return result
 
 
 class _Inverted(nn.Module):
@@ -69,7 +70,8 @@ class _Inverted(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.residual else self.conv(x)
+        result: Tensor = x + self.conv(x) if self.residual else self.conv(x)
+        return result
 
 
 class _Global(nn.Module):
@@ -81,7 +83,8 @@ class _Global(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn(self.depthwise(x))
+        result: Tensor = self.bn(self.depthwise(x))
+        return result
 
 
 class MobileFaceNet(nn.Module):

@@ -36,7 +36,8 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act1(self.bn1(self.conv1(x)))
-        return self.act2(self.bn2(self.conv2(y)) + self.shortcut(x))
+        result: Tensor = self.act2(self.bn2(self.conv2(y)) + self.shortcut(x))
+        return result
 
 
 def _projection(width: int, channels: int) -> nn.Sequential:
@@ -189,7 +190,8 @@ class FastBody(nn.Module):
             for level, lateral in self.laterals.items()
             if int(level) <= self.centre  # rings may need finer ones
         ]
-        return self.const_head(torch.stack(centres).sum(dim=0)).unflatten(2, (4, 4))
+        result: Tensor | None = self.const_head(torch.stack(centres).sum(dim=0)).unflatten(2, (4, 4))
+        return result
 
     def _rings(self, maps: dict[int, Tensor]) -> dict[int, Tensor]:
         """Top-down pyramid evaluated at ring positions only; the border of a map stands for what lies beyond it."""

@@ -105,7 +105,8 @@ class Generator(nn.Module):
             x = self.layers[2 * k - 1](x, wp[:, 2 * k - 1], None, noise)
             x = self.layers[2 * k](x, wp[:, 2 * k], rings.get(resolution), noise)
             image = upsample_image(image) + self.to_rgb[k](x, wp[:, 2 * k + 1])
-        return image
+        result: Tensor = image
+        return result
 
     def forward(self, z: Tensor, truncation: float = 1.0, noise: str = "const") -> Tensor:
         """z [N, z_dim] -> images [N, 3, R, R]: mapping and synthesis with the generator's own padding."""

@@ -22,7 +22,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.fc2(self.fc1(x.mean(dim=(2, 3), keepdim=True)).relu()).sigmoid()
-        return x * gate
+        result: Tensor = x * gate
+        return result
 
 
 class IRSEBlock(nn.Module):
@@ -47,7 +48,8 @@ class IRSEBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.res_layer(x) + self.shortcut_layer(x)
+        result: Tensor = self.res_layer(x) + self.shortcut_layer(x)
+        return result
 
 
 def irse_stem(in_channels: int = 3) -> nn.Sequential:

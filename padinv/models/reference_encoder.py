@@ -70,7 +70,8 @@ class CodeHead(nn.Module):
         self.linear = EqualLinear(w_dim, w_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.convs(x).flatten(1))
+        result: Tensor = self.linear(self.convs(x).flatten(1))
+        return result
 
 
 class ReferenceBody(nn.Module):

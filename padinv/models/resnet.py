@@ -26,7 +26,8 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.second(self.first(x)) + self.shortcut(x)).relu()
+        result: Tensor = (self.second(self.first(x)) + self.shortcut(x)).relu()
+        return result
 
 
 def resnet_stem(in_channels: int = 3) -> nn.Sequential:

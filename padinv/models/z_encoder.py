@@ -30,4 +30,5 @@ class LatentEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         z = self.spread(self.head(self.body(image).flatten(1)).float())
-        return z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+        result: Tensor = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+        return result

@@ -128,7 +128,8 @@ def on_cpu(device: str | None = None) -> bool:
 
 def process_count(device: str | None = None) -> int:
     """How many processes a launcher started; 1 without one."""
-    return PartialState(cpu=on_cpu(device)).num_processes
+    result: int = PartialState(cpu=on_cpu(device)).num_processes
+    return result
 
 
 def make_accelerator(mixed_precision: str = "no", device: str | None = None) -> Accelerator:

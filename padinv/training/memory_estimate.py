@@ -58,7 +58,7 @@ class LiveBytes(TorchDispatchMode):
     """A context that counts the bytes of storages which operations inside it made, while they are alive."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._known: set[int] = set()
 
@@ -159,4 +159,5 @@ def _step_bytes(trainer: EncoderTrainer, weights: list[Tensor]) -> int:
                 if config.r1_gamma > 0:
                     loss = loss + gradient_penalty(lambda x: type(discriminator).forward(discriminator, x), real)
                 torch.autograd.grad(loss, list(discriminator.parameters()))
-        return meter.peak
+        result: int = meter.peak
+        return result

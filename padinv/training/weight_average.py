@@ -17,7 +17,8 @@ def ramped_decay(decay: float, steps: int) -> float:
 
 def half_life_decay(images: float, half_life: float) -> float:
     """Decay over a step of `images` images, of an average that forgets half of itself in `half_life` images."""
-    return 0.5 ** (images / max(half_life, 1e-8))
+    result: float = 0.5 ** (images / max(half_life, 1e-8))
+    return result
 
 
 class WeightAverage(nn.Module):

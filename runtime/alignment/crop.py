@@ -59,7 +59,8 @@ def crop_square(
     matrix[:, :2] /= canvas  # canvas pixels -> source pixels
     matrix /= reduction
     square = sampled(region, matrix, (canvas, canvas)).reshape(size, cells, size, cells, 3).mean(axis=(1, 3))
-    return np.clip(np.rint(square), 0, 255).astype(np.uint8)
+    result: np.ndarray | None = np.clip(np.rint(square), 0, 255).astype(np.uint8)
+    return result
 
 
 def sampled(image: Image.Image, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -52,7 +52,8 @@ def inverted(transform: np.ndarray) -> np.ndarray:
 
 def map_points(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Apply an affine map [2, 3] to points [K, 2]."""
-    return np.asarray(points, np.float64) @ np.asarray(transform)[:, :2].T + np.asarray(transform)[:, 2]
+    result: np.ndarray = np.asarray(points, np.float64) @ np.asarray(transform)[:, :2].T + np.asarray(transform)[:, 2]
+    return result
 
 
 def source_side(transform: np.ndarray) -> float:

@@ -159,7 +159,8 @@ class ResultsLog:
 
     def _in_place(self, entry: Mapping[str, Any]) -> bool:
         try:
-            return os.stat(self.out / entry["file"]).st_size == entry["bytes"]
+            result: bool = os.stat(self.out / entry["file"]).st_size == entry["bytes"]
+            return result
         except OSError:
             return False
 

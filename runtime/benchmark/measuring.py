@@ -141,7 +141,8 @@ def _reconstruct(contestant: Contestant, images: np.ndarray) -> np.ndarray:
     output = contestant.generator.run(contestant.encoder.run({"image": images}))["output"]
     if not np.isfinite(output).all():
         raise BackendError("its images are not finite")
-    return np.clip(output, -1, 1)
+    result: np.ndarray = np.clip(output, -1, 1)
+    return result
 
 
 def _warm(

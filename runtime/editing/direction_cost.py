@@ -38,7 +38,8 @@ def face_mask(template: str | None, side: int) -> np.ndarray:
     width = float(np.linalg.norm(left_eye - right_eye))
     x, y = np.meshgrid(*[(np.arange(side) + 0.5) / side] * 2)
     centre = eyes + 0.55 * (mouth - eyes)
-    return np.square((x - centre[0]) / (1.1 * width)) + np.square((y - centre[1]) / (1.3 * height)) <= 1
+    result: np.ndarray = np.square((x - centre[0]) / (1.1 * width)) + np.square((y - centre[1]) / (1.3 * height)) <= 1
+    return result
 
 
 def picture_change(model: Model, codes: Inversion, direction: Direction, *, batch_size: int = 16) -> PictureChange:

@@ -174,7 +174,8 @@ def _centred(codes: Inversion, space: str) -> dict[str, np.ndarray]:
 
 def _standardised(values: np.ndarray) -> np.ndarray:
     spread = values.std()
-    return (values - values.mean()) / (spread if spread > 0 else 1.0)
+    result: np.ndarray = (values - values.mean()) / (spread if spread > 0 else 1.0)
+    return result
 
 
 def _features(z: np.ndarray, controls: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:

@@ -243,7 +243,8 @@ def in_standard_deviations(model: Model, vector: np.ndarray) -> np.ndarray:
     rows = np.atleast_2d(vector)
     rows = rows[np.linalg.norm(rows, axis=1) > 0]
     spread = np.sqrt(np.mean([code_spread(codes, row) ** 2 for row in rows]))
-    return vector * (spread / np.sqrt(np.mean(np.square(rows).sum(axis=1))))
+    result: np.ndarray = vector * (spread / np.sqrt(np.mean(np.square(rows).sum(axis=1))))
+    return result
 
 
 def _through_mapping(model: Model, vector: np.ndarray, *, raw: bool) -> np.ndarray:
@@ -252,7 +253,8 @@ def _through_mapping(model: Model, vector: np.ndarray, *, raw: bool) -> np.ndarr
     z = np.random.RandomState(0).randn(SAMPLES, len(vector))
     session = model.session("mapping")
     up, down = (session.run({"z": (z + sign * step).astype(np.float32)})["w"] for sign in (1, -1))
-    return (up.astype(np.float64) - down).mean(axis=0) / 2
+    result: np.ndarray = (up.astype(np.float64) - down).mean(axis=0) / 2
+    return result
 
 
 def is_torch_file(path: Path | str) -> bool:

@@ -197,7 +197,8 @@ def _require_same_shapes(a: Inversion, b: Inversion) -> None:
 def _checked_space(space: Any) -> Space:
     if space not in SPACES:
         raise UsageError(f"space must be one of {', '.join(SPACES)}, not {space!r}")
-    return space
+    result: Space = space
+    return result
 
 
 def _finite(strength: float) -> float:

@@ -96,7 +96,8 @@ class Change:
         pictures = pictures.astype(np.float64)
         if self.displacement is not None:
             pictures = _moved(pictures, self.displacement)
-        return np.clip((1 - self.opacity) * pictures + self.paint, -1, 1)
+        result: np.ndarray = np.clip((1 - self.opacity) * pictures + self.paint, -1, 1)
+        return result
 
 
 def _displacement(a: np.ndarray, edited: np.ndarray) -> np.ndarray:
@@ -126,7 +127,8 @@ def _displacement(a: np.ndarray, edited: np.ndarray) -> np.ndarray:
             gradient += jacobian.T @ error[channel].ravel() / small**2
         grid = grid + np.linalg.solve(hessian, gradient)
     rows = _splines(side)
-    return side * np.einsum("yi,xj,kij->kyx", rows, rows, best.reshape(2, _GRID, _GRID))
+    result: np.ndarray = side * np.einsum("yi,xj,kij->kyx", rows, rows, best.reshape(2, _GRID, _GRID))
+    return result
 
 
 def _splines(side: int) -> np.ndarray:
@@ -151,7 +153,8 @@ def _moved(pictures: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     left, top = (np.minimum(one.astype(int), side - 2) for one in (x, y))
     x, y = x - left, y - top
     above, below = (pictures[..., row, left] * (1 - x) + pictures[..., row, left + 1] * x for row in (top, top + 1))
-    return above * (1 - y) + below * y
+    result: np.ndarray = above * (1 - y) + below * y
+    return result
 
 
 def _paint(a: np.ndarray, edited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -118,7 +118,8 @@ def _cells(mask: np.ndarray, r: int) -> np.ndarray:
     side = mask.shape[0]
     if mask.shape != (side, side) or side % r:
         raise UsageError(f"a mask of shape {list(mask.shape)} cannot be divided into {r} x {r} cells")
-    return mask.reshape(r, side // r, r, side // r).mean(axis=(1, 3)).astype(np.float32)
+    result: np.ndarray = mask.reshape(r, side // r, r, side // r).mean(axis=(1, 3)).astype(np.float32)
+    return result
 
 
 def _ring(cells: np.ndarray) -> np.ndarray:

@@ -84,7 +84,8 @@ def _through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
     if transform is None:
         return None
     if image.mode != "L":
-        return transform.apply(image)
+        result: Image.Image | None = transform.apply(image)
+        return result
     ramp = transform.apply(Image.fromarray(np.arange(256, dtype=np.uint8)[None]))
     return Image.fromarray(np.asarray(ramp)[0][np.asarray(image)])
 

@@ -14,7 +14,8 @@ DATA_RANGE = 2.0  # of images in [-1, 1]
 def mse(x: np.ndarray, y: np.ndarray, *, clamp: bool = True) -> np.ndarray:
     """Mean squared error of each image: x, y [N, 3, H, W] in [-1, 1] -> float64 [N]. Values outside are clamped."""
     x, y = _pair(x, y, clamp)
-    return np.square(x - y).mean(axis=(1, 2, 3))
+    result: np.ndarray = np.square(x - y).mean(axis=(1, 2, 3))
+    return result
 
 
 def psnr(x: np.ndarray, y: np.ndarray, *, clamp: bool = True) -> np.ndarray:
@@ -36,7 +37,8 @@ def ssim(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     vx, vy, vxy = _blur(x * x) - ux * ux, _blur(y * y) - uy * uy, _blur(x * y) - ux * uy
     c1, c2 = (0.01 * DATA_RANGE) ** 2, (0.03 * DATA_RANGE) ** 2
     values = ((2 * ux * uy + c1) * (2 * vxy + c2)) / ((ux * ux + uy * uy + c1) * (vx + vy + c2))
-    return values.mean(axis=(1, 2, 3))
+    result: np.ndarray = values.mean(axis=(1, 2, 3))
+    return result
 
 
 def measured(x: np.ndarray, y: np.ndarray) -> dict[str, list[float | None]]:
@@ -65,4 +67,5 @@ def _blur(x: np.ndarray) -> np.ndarray:
     window /= window.sum()
     h, w = x.shape[-2] - 2 * _RADIUS, x.shape[-1] - 2 * _RADIUS
     rows = sum(weight * x[..., i : i + h, :] for i, weight in enumerate(window))
-    return sum(weight * rows[..., i : i + w] for i, weight in enumerate(window))  # type: ignore[return-value]
+    result: np.ndarray = sum(weight * rows[..., i : i + w] for i, weight in enumerate(window))  # type: ignore[return-value]
+    return result

@@ -114,4 +114,5 @@ def average_pool(x: np.ndarray, size: int) -> np.ndarray:
     if r % size:
         raise MismatchError(f"an image of side {r} cannot be pooled to {size}")
     k = r // size
-    return x.reshape(n, c, size, k, size, k).mean(axis=(3, 5))
+    result: np.ndarray = x.reshape(n, c, size, k, size, k).mean(axis=(3, 5))
+    return result

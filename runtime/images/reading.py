@@ -327,7 +327,8 @@ def _low_bytes(png: PngFile) -> Image.Image:
     tile = image.tile[0]
     image.tile = [tile._replace(args="RGB;16L") if hasattr(tile, "_replace") else (*tile[:3], "RGB;16L")]
     image.load()
-    return image
+    result: Image.Image = image
+    return result
 
 
 def _scaled_grey(image: Image.Image, bits: int, *, inverted: bool = False) -> Image.Image:

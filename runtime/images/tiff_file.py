@@ -100,7 +100,7 @@ def _silence_libtiff() -> None:
     from PIL import Image
 
     with contextlib.suppress(OSError, AttributeError, TypeError):  # linked in some way that hides its functions
-        library = ctypes.CDLL(Image.core.__file__)
+        library = ctypes.CDLL(getattr(Image, "core").__file__)  # noqa: B009
         for function in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
             function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
             function(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,7 +87,7 @@ def _codes(reader: Reader, paths: list[str], batch: int) -> Inversion:
     return reader.encode([reader.read(source) for source in sources[:64]], batch)
 
 
-def _print(terms: list[Term], facts: list[dict], made: dict[str, str], as_json: bool) -> None:
+def _print(terms: list[Term], facts: list[dict[str, Any]], made: dict[str, str], as_json: bool) -> None:
     from padinv.runtime.text import printable
 
     if as_json:

@@ -329,7 +329,8 @@ def _load_from_bytes(args: tuple[Any, ...], machine: Unpickler) -> Storage:
     if machine.nested is None:
         raise Refused("nests torch files in torch files, which no checkpoint does")
     machine.spend(_STORAGE_COST, 100)
-    return machine.nested(span)
+    result: Storage = machine.nested(span)
+    return result
 
 
 def _array(data: Any, dtype: Any, shape: Any, fortran: bool, machine: Unpickler) -> TensorRef | Opaque:
@@ -361,7 +362,8 @@ def _scalar(args: tuple[Any, ...], machine: Unpickler) -> int | float | bool | O
     if form is None:
         return Opaque(f"a number of type {_printable(args[0].code[:20])}")
     data = args[1].bytes(16) if isinstance(args[1], Span) else args[1]
-    return struct.unpack("<" + form, data)[0]
+    result: int | float | bool | Opaque = struct.unpack("<" + form, data)[0]
+    return result
 
 
 def _text(args: tuple[Any, ...], machine: Unpickler) -> str:

@@ -117,7 +117,8 @@ class Unpickler:
         return self._window[at : at + count]
 
     def number(self, form: str) -> int:
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+        result: int = struct.unpack(form, self.take(struct.calcsize(form)))[0]
+        return result
 
     def line(self, limit: int) -> str:
         """The text up to the next line feed, which is skipped; at most `limit` bytes of it.

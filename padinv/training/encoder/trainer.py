@@ -135,7 +135,8 @@ class EncoderTrainer:
     @property
     def images_per_step(self) -> int:
         """Images of one step over all processes."""
-        return self.config.batch * self.config.accumulate * self.accelerator.num_processes
+        result: int = self.config.batch * self.config.accumulate * self.accelerator.num_processes
+        return result
 
     @property
     def images_seen(self) -> int:

@@ -43,8 +43,10 @@ class Autoencoding(nn.Module):
         n = len(image)
         share = torch.rand(n, 1, generator=generator).to(z.device) * MOST_NOISE
         noise = torch.randn(z.shape, generator=generator).to(z.device)
-        return z * (1 - share.square()).sqrt() + noise * share
+        result: Tensor = z * (1 - share.square()).sqrt() + noise * share
+        return result
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Squared error and LPIPS of images [N, 3, S, S] in [-1, 1], weighed and averaged."""
-        return PIXEL * pixel_loss(output, target) + PERCEPTUAL * self.lpips(output, target).mean()
+        result: Tensor = PIXEL * pixel_loss(output, target) + PERCEPTUAL * self.lpips(output, target).mean()
+        return result
