@@ -171,7 +171,7 @@ def batches(pictures: Pictures, order: StepBatches, workers: int = 0) -> DataLoa
     """Endless batches in `order`, each a `Batch`; worker processes only where pictures are decoded on the way."""
     workers = 0 if pictures.cache is not None else workers
     return DataLoader(
-        pictures,
+        pictures,  # type: ignore[arg-type]
         batch_sampler=order,  # type: ignore[arg-type]
         collate_fn=_as_is,  # type: ignore[arg-type]
         num_workers=workers,
