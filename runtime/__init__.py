@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Any
 # Name -> module that defines it, imported when the name is first used.
 _LAZY = {
     "Direction": "padinv.runtime.editing.direction",
+    "FolderResult": "padinv.runtime.batch.folders",
     "Inversion": "padinv.runtime.inversion",
     "Model": "padinv.runtime.model",
     "ModelSpec": "padinv.runtime.spec",
     "PadInvError": "padinv.runtime.errors",
+    "align_folder": "padinv.runtime.batch.folders",
     "apply": "padinv.runtime.editing",
     "average": "padinv.runtime.editing",
     "blend": "padinv.runtime.editing",
     "difference": "padinv.runtime.editing",
     "edit": "padinv.runtime.editing.direction_edit",
+    "edit_folder": "padinv.runtime.batch.folders",
     "fit_direction": "padinv.runtime.editing.fit_direction",
+    "generate_images": "padinv.runtime.batch.folders",
     "interpolate": "padinv.runtime.editing",
+    "invert_folder": "padinv.runtime.batch.folders",
     "list_models": "padinv.runtime.loading",
     "load": "padinv.runtime.loading",
     "style_mixing": "padinv.runtime.editing",
@@ -29,23 +34,29 @@ _LAZY = {
 
 __all__ = [
     "Direction",
+    "FolderResult",
     "Inversion",
     "Model",
     "ModelSpec",
     "PadInvError",
+    "align_folder",
     "apply",
     "average",
     "blend",
     "difference",
     "edit",
+    "edit_folder",
     "fit_direction",
+    "generate_images",
     "interpolate",
+    "invert_folder",
     "list_models",
     "load",
     "style_mixing",
 ]
 
 if TYPE_CHECKING:
+    from padinv.runtime.batch.folders import FolderResult, align_folder, edit_folder, generate_images, invert_folder
     from padinv.runtime.editing import Direction, apply, average, blend, difference, interpolate, style_mixing
     from padinv.runtime.editing.direction_edit import edit
     from padinv.runtime.editing.fit_direction import fit_direction
