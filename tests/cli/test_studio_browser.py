@@ -85,7 +85,7 @@ def _open(browser: Any, studio: Running, width: int, height: int, scheme: str = 
     page = context.new_page()
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("console", lambda line: line.type == "error" and wrong.append(f"console: {line.text}"))
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)  # machines that run tests are often busy
     page.goto(f"{studio.origin}/?token={studio.token}")
     page.wait_for_selector("body[data-ready]")
     assert studio.token not in page.url
