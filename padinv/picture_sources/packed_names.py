@@ -58,14 +58,15 @@ class PackedNames:
         """Put the names into byte order (which is the order of their code points).
 
         Returns:
-            rank -> arrival as int64 [count], for what else was gathered beside the names; None where nothing moved.
+            rank -> arrival as integers [count], for what else was gathered beside the names; None where nothing moved.
         """
         self._flush()
         table = np.concatenate([*self._starts, np.array([len(self._bytes)], dtype=np.int64)])
         self._starts = []
         self._table = table.astype(np.uint32) if len(self._bytes) < 1 << 32 else table
         if not self._sorted:
-            self._order = self._ranks()
+            order = self._ranks()
+            self._order = order.astype(np.uint32) if len(order) < 1 << 32 else order
         return self._order
 
     def _ranks(self) -> np.ndarray:
@@ -94,6 +95,20 @@ class PackedNames:
             keys[part] = np.ascontiguousarray(picked).view(">u8")[:, 0]
         return keys
 
+    def _equal_to_next(self) -> np.ndarray:
+        """For each rank but the last, whether the name after it is the same: bool [count - 1]."""
+        assert self._table is not None
+        order = slice(None) if self._order is None else self._order
+        starts, stops = self._table[:-1].astype(np.int64), self._table[1:].astype(np.int64)
+        lengths = (stops - starts)[order]
+        equal = lengths[1:] == lengths[:-1]
+        for offset in range(0, int(lengths.max(initial=0)), KEY_BYTES):
+            if not equal.any():
+                break
+            keys = self._keys(starts, stops, offset)[order]
+            equal &= keys[1:] == keys[:-1]
+        return equal
+
     def drop_repeated(self) -> np.ndarray | None:
         """Keep the last of each group of equal names, after `sort`.
 
@@ -102,10 +117,10 @@ class PackedNames:
         """
         if self._distinct:
             return None
-        repeated = [k for k in range(len(self) - 1) if self[k] == self[k + 1]]
-        if not repeated:
+        repeated = self._equal_to_next()
+        if not repeated.any():
             return None
-        kept = np.delete(np.arange(len(self), dtype=np.int64), repeated)
+        kept = np.flatnonzero(np.append(~repeated, True))
         order = np.arange(len(self), dtype=np.int64) if self._order is None else self._order
         self._order = order[kept]
         self._count = len(kept)

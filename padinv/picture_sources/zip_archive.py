@@ -179,33 +179,31 @@ class ZipSource(PictureSource):
             raise InputError(f"{self.path} holds no picture")
 
     def _index(self) -> None:
-        names, columns = PackedNames(), (array("Q"), array("Q"), array("Q"), array("L"), array("B"))
+        names, columns = PackedNames(), (array("Q"), array("I"), array("I"), array("I"), array("B"))
         offsets, packed, sizes, crcs, methods = columns
-        count = 0
+        count, last, hidden = 0, "", False
         for member in members(self._open()):
             count += 1
             if count > MAX_MEMBERS:
                 raise InputError(f"{self.path} has more than {MAX_MEMBERS:,} members, so it was not read")
             text = member.name.decode("utf-8" if member.flags & 0x800 else "cp437", "replace")
-            if not is_image_name(text) or in_hidden_place(PurePosixPath(text).parts):
+            folder, _, base = text.rpartition("/")
+            if folder != last:  # members of a folder usually stand together
+                last, hidden = folder, in_hidden_place(PurePosixPath(folder).parts)
+            if hidden or not is_image_name(base) or in_hidden_place((base,)):
                 continue
             names.append(text.encode())
             offsets.append(member.offset)
-            packed.append(member.packed)
-            sizes.append(member.size)
+            # Sizes beyond 32 bits are over the limit for a picture anyway; they stay recognisable as too large.
+            packed.append(min(member.packed, 0xFFFFFFFF))
+            sizes.append(min(member.size, 0xFFFFFFFF))
             crcs.append(member.crc)
             methods.append(255 if member.flags & 1 else min(member.method, 254))
-        # Sizes beyond 32 bits are over the limit for a picture anyway; they stay recognisable as too large.
-        table: list[np.ndarray] = [
-            np.array(offsets, np.uint64),
-            np.minimum(np.array(packed, np.uint64), 0xFFFFFFFF).astype(np.uint32),
-            np.minimum(np.array(sizes, np.uint64), 0xFFFFFFFF).astype(np.uint32),
-            np.array(crcs, np.uint32),
-            np.array(methods, np.uint8),
-        ]
+        table: list[np.ndarray] = [np.asarray(column) for column in columns]
         for order in (names.sort(), names.drop_repeated()):
             if order is not None:
-                table = [column[order] for column in table]
+                for k in range(len(table)):  # one by one, so that only one is there twice
+                    table[k] = table[k][order]
         self._names = names
         self._offsets, self._packed, self._sizes, self._crcs, self._methods = table
 

@@ -360,16 +360,16 @@ from padinv.picture_sources import open_pictures
 def peak():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) / 1024
 before = peak()
-start = time.perf_counter()
+start = time.process_time()
 source = open_pictures(sys.argv[1])
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 source.data(len(source) // 2)
 print(len(source), seconds, peak() - before, peak())
 """
 
 
 def measure(path: Path) -> tuple[int, float, float, float]:
-    """(pictures, seconds to open, MiB that opening added at its peak, MiB of the whole process) in a fresh process."""
+    """(pictures, seconds of processor time to open, MiB that opening added at its peak, MiB of the whole process) in a fresh process."""
     run = subprocess.run([sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=True)
     count, seconds, added, peak = map(float, run.stdout.split())
     return int(count), seconds, added, peak
