@@ -369,7 +369,7 @@ print(len(source), seconds, peak() - before, peak())
 
 
 def measure(path: Path) -> tuple[int, float, float, float]:
-    """(pictures, seconds of processor time to open, MiB that opening added at its peak, MiB of the whole process) in a fresh process."""
+    """(pictures, processor seconds to open, MiB that opening added, MiB of the process at its peak), in a fresh one."""
     run = subprocess.run([sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=True)
     count, seconds, added, peak = map(float, run.stdout.split())
     return int(count), seconds, added, peak
