@@ -28,7 +28,7 @@ def test_save_makes_the_fastest_the_default_and_info_shows_it(
     assert result.code == 0, result.err
     assert "used for this model where no --backend is given" in result.err
     flags = "--backend cpu --precision fp32 --batch 2 --threads 1"
-    assert flags in run_cli("info", tiny_bundle).out
+    assert flags in run_cli("info", tiny_bundle, "--verbose").out
     out = tmp_path / "pictures"
     result = run_cli("generate", "--model", tiny_bundle, "--seeds", "0", "--out", out)
     assert f"using the flags that padinv bench saved for this model: {flags}" in result.err
