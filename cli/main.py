@@ -25,7 +25,7 @@ from padinv.runtime.text import printable
 VERBS: dict[str, tuple[str, str]] = {
     "invert": (
         "padinv.cli.commands.invert",
-        "Invert photographs: reconstruction, inversion file, figures and a report.",
+        "Invert photographs: reconstruction, inversion file, metrics and a report.",
     ),
     "blend": ("padinv.cli.commands.blend", "Give one face's features to another's shape, hair and background."),
     "edit": (
@@ -36,8 +36,11 @@ VERBS: dict[str, tuple[str, str]] = {
         "padinv.cli.commands.directions",
         "Make, import, list and show directions for padinv edit.",
     ),
-    "custom-edit": ("padinv.cli.commands.custom_edit", "Edit pictures as one pair, before and after, shows it."),
-    "interpolate": ("padinv.cli.commands.interpolate", "Go from one picture to another, in one space or both."),
+    "custom-edit": (
+        "padinv.cli.commands.custom_edit",
+        "Apply the edit shown by one before/after pair to other images.",
+    ),
+    "interpolate": ("padinv.cli.commands.interpolate", "Interpolate between two images, in one space or both."),
     "align": ("padinv.cli.commands.align", "Cut aligned faces out of photographs."),
     "demo": ("padinv.cli.commands.demo", "Invert the pictures that ship with padinv."),
     "import": ("padinv.cli.commands.import_", "Turn another project's StyleGAN2 checkpoint into padinv's own file."),
@@ -58,7 +61,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("padinv.cli.commands.serve", "Serve a model over HTTP."),
     "bench": ("padinv.cli.commands.bench", "Find the fastest backend, precision and batch size on this machine."),
     "verify": ("padinv.cli.commands.verify", "Check backends, precisions and training on this machine."),
-    "info": ("padinv.cli.commands.info", "Say what a file or folder of padinv is."),
+    "info": ("padinv.cli.commands.info", "Describe a padinv file or folder, or another project's checkpoint."),
 }
 
 # Import name of an optional package -> extra that brings it.

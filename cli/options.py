@@ -61,13 +61,12 @@ ThreadsOption = Annotated[
 ]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures that go through the model at once.")]
 FitOption = Annotated[
-    Fit, typer.Option("--fit", help="Picture that is not square: crop its middle, or pad it with white.")
+    Fit,
+    typer.Option("--fit", help="How an image that is not square becomes one: crop its middle, or pad it with white."),
 ]
 FormatOption = Annotated[ImageFormat, typer.Option("--format", help="Format of the pictures written.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the inversion files.")]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Do everything again, and replace files that are in the way.")
-]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Do everything again, and replace existing files.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the results.")]
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="Take the first N pictures only, by name.")
@@ -81,8 +80,8 @@ AlignOption = Annotated[
     Align,
     typer.Option(
         "--align",
-        help="auto aligns pictures that are not aligned yet, as far as the model wants aligned faces; always refuses "
-        "pictures without a face.",
+        help="auto aligns images that are not aligned yet, if the model expects aligned faces; always skips "
+        "images without a face.",
     ),
 ]
 LandmarksOption = Annotated[
@@ -92,7 +91,7 @@ LandmarksOption = Annotated[
     ),
 ]
 FaceOption = Annotated[
-    int, typer.Option("--face", min=1, metavar="N", help="Of several faces the Nth; 1 is the largest.")
+    int, typer.Option("--face", min=1, metavar="N", help="Which face to use if there are several; 1 is the largest.")
 ]
 PasteBackOption = Annotated[
     bool, typer.Option("--paste-back", help="Also write NAME.photo.png: the result in its photograph.")

@@ -78,7 +78,7 @@ def command(
 ) -> None:
     """Invert pictures and show what the generator makes of the inversions.
 
-    PNG, JPEG, WebP, BMP and TIFF are read, whatever they are called; transparency is laid on white. For every picture
+    Formats are detected by content rather than extension; transparent areas become white. For every image
     NAME the folder receives NAME.png (the reconstruction) and NAME.safetensors (the inversion), results.jsonl receives
     a line (MSE on [-1, 1], PSNR, SSIM, seconds), and report.html shows all of them. A second run skips what is done.
     Photographs that are not aligned yet are aligned by their face, where the model wants aligned faces. --vs draws both
