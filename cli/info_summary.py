@@ -79,12 +79,16 @@ def _encoder(config: Facts, facts: Facts) -> str:
 
 
 def _origin(origin: Facts) -> str:
-    """'encoder.safetensors: preset faces64, 60,000 images; mse 0.012'."""
+    """'encoder.safetensors: preset faces128, 15,008 images; mse 0.01'."""
     record = _mapping(origin, "record")
     parts = [str(record[key]) for key in ("source",) if key in record]
     parts += [f"preset {record['preset']}"] if record.get("preset") else []
     parts += [f"{_number(record['images']):,.0f} images"] if "images" in record else []
-    figures = [f"{k} {_number(v):.4g}" for k, v in list(_mapping(record, "figures").items())[:_SHOWN]]
+    figures = [
+        f"{k} {_number(v):.4g}"
+        for k, v in list(_mapping(record, "figures").items())[:_SHOWN]
+        if not k.endswith("_without_average")
+    ]
     text = "; ".join(part for part in (", ".join(parts), ", ".join(figures)) if part)
     return f"{origin['file']}{': ' + text if text else ''}" if "file" in origin else text
 

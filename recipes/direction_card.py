@@ -49,9 +49,9 @@ def card_section(figures: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def with_section(card: str, section: str) -> str:
-    """A card whose section of the same heading is replaced, or that ends with it."""
-    before, found, rest = card.partition(f"{HEADING}\n")
+def with_heading(card: str, heading: str, section: str) -> str:
+    """A card whose section of a heading is replaced, or that ends with it."""
+    before, found, rest = card.partition(f"{heading}\n")
     if not found:
         return f"{card.rstrip()}\n\n{section}"
     after = rest.partition("\n## ")
@@ -62,7 +62,7 @@ def update_card(folder: Path) -> None:
     """Write the section and the manifest of a bundle."""
     figures = json.loads((folder / FOLDER / FIGURES).read_text("utf-8"))
     card = folder / "MODEL_CARD.md"
-    write_text(card, with_section(card.read_text("utf-8"), card_section(figures)))
+    write_text(card, with_heading(card.read_text("utf-8"), HEADING, card_section(figures)))
     kept = {key: value for key, value in read_bundle(folder).manifest.items() if key not in ("files", "format")}
     write_manifest(folder, kept)
 

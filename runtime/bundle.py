@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "model.json"
-BUILTIN_NAME = "faces64"
+BUILTIN_NAME = "faces128"
 MAX_MANIFEST_BYTES = 2 << 20
 MAX_FILES = 256
 GRAPHS = ("encoder", "generator", "mapping")

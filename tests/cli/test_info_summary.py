@@ -25,9 +25,9 @@ def test_the_built_in_model_fits_on_a_screen(run_cli: Callable[..., Any]) -> Non
     assert result.code == 0
     assert len(lines) <= 14
     assert max(map(len, lines)) <= 120
-    assert "model bundle faces64" in result.out
+    assert "model bundle faces128" in result.out
     assert "whole" in result.out
-    assert "64 px, 10 codes of 256" in result.out
+    assert "128 px, 12 codes of 256" in result.out
     assert "padding at 4, 8, 16, 32 px" in result.out
     everything = run_cli("info", "--verbose").out
     assert len(everything.splitlines()) > 50

@@ -37,7 +37,7 @@ def on_meta(spec: ModelSpec, config: EncoderConfig) -> Encoder:
 
 
 def test_the_papers_size_and_cost() -> None:
-    """DESIGN 4: 220 M parameters, 178 M of them in the heads, and 141 GFLOP with full projected maps."""
+    """docs/how-it-works.md: 220 M parameters, 178 M of them in the heads, and 141 GFLOP with full projected maps."""
     encoder = on_meta(FULL, EncoderConfig())
     assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(220.0, abs=0.05)
     assert sum(p.numel() for p in encoder.body.latent_heads.parameters()) / 1e6 == pytest.approx(178.3, abs=0.05)
@@ -81,7 +81,7 @@ def test_parameter_names_are_the_reference_implementations() -> None:
 
 
 def restated(state: dict[str, Tensor], x: Tensor, strides: tuple[int, ...], levels: list[int]) -> dict[str, Tensor]:
-    """The reference encoder in float64 from nothing but its state dict, with full maps (DESIGN 4)."""
+    """The reference encoder in float64 from nothing but its state dict, with full maps (docs/how-it-works.md)."""
 
     def bn(x: Tensor, name: str) -> Tensor:
         mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]

@@ -49,7 +49,7 @@ def affine(module: torch.nn.Module, w: np.ndarray) -> np.ndarray:
 
 
 def full_map(ring: np.ndarray, r: int) -> np.ndarray:
-    """[C, 4r+4] -> [C, r+2, r+2] with a zero middle, by the order of DESIGN section 3."""
+    """[C, 4r+4] -> [C, r+2, r+2] with a zero middle, by the order of docs/how-it-works.md."""
     out = np.zeros((ring.shape[0], r + 2, r + 2))
     out[:, 0, :] = ring[:, : r + 2]
     out[:, -1, :] = ring[:, r + 2 : 2 * r + 4]

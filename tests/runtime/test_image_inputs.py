@@ -146,7 +146,9 @@ def test_what_the_generator_gives_can_be_inverted_again(faces: padinv.Model) -> 
     x = faces.generate_float(sample)
     assert x.min() < 0
     again = faces.invert(x, value_range=(-1, 1), align="never")
-    np.testing.assert_array_equal(again.wp, faces.invert(faces.generate(sample), align="never").wp)
+    # The float image differs from the 8-bit one by less than a level, and so do the codes by next to nothing.
+    eight_bit = faces.invert(faces.generate(sample), align="never").wp
+    np.testing.assert_allclose(again.wp, eight_bit, rtol=0, atol=1e-3)
     with pytest.raises(UsageError, match=r"value_range says 0 to 1; give the range it has"):
         faces.invert(x)
 
@@ -233,7 +235,7 @@ def test_edits_keep_the_model_and_the_photograph_of_the_image_they_change(
     assert padinv.apply(b, direction, "latent", 0.5).paste_back().size == (300, 260)
     np.testing.assert_array_equal(np.asarray(blended.images()[0]), faces.generate(blended)[0])
     steps = padinv.interpolate(a, b, 3)
-    assert [image.size for image in steps.images()] == [(64, 64)] * 3
+    assert [image.size for image in steps.images()] == [(128, 128)] * 3
     with pytest.raises(UsageError, match="the photograph of this inversion is not known"):
         steps[1].paste_back()
 
@@ -257,9 +259,9 @@ def test_notebooks_show_inversions_and_reprs_say_what_things_are(faces: padinv.M
     png = sample._repr_png_()
     assert png is not None
     assert png.startswith(b"\x89PNG")
-    assert repr(sample) == "Inversion(3 images, wp [10, 256], rings at 4, 8, 16, 32)"
+    assert repr(sample) == "Inversion(3 images, wp [12, 256], rings at 4, 8, 16, 32)"
     assert repr(sample[0]).startswith("Inversion(1 image,")
-    assert repr(faces).startswith("Model('faces64', 64 x 64, 10 latent codes")
+    assert repr(faces).startswith("Model('faces128', 128 x 128, 12 latent codes")
     sample.save(tmp_path / "s.safetensors")
     assert padinv.Inversion.load(tmp_path / "s.safetensors")._repr_png_() is None
 
@@ -277,11 +279,11 @@ def test_batches_that_are_joined_and_indexed_keep_their_photographs(faces: padin
 
 
 def test_models_are_found_by_name_and_by_folder(tiny_bundle: Path) -> None:
-    assert padinv.list_models()[0] == "faces64"
-    assert padinv.load("faces64").generator_hash == padinv.load().generator_hash
+    assert padinv.list_models()[0] == "faces128"
+    assert padinv.load("faces128").generator_hash == padinv.load().generator_hash
     assert padinv.load(tiny_bundle).spec.resolution == 16
-    with pytest.raises(padinv.PadInvError, match=r"faces65 does not exist.*ship with padinv: faces64"):
-        padinv.load("faces65")
+    with pytest.raises(padinv.PadInvError, match=r"faces129 does not exist.*ship with padinv: faces128"):
+        padinv.load("faces129")
 
 
 def test_every_public_name_loads_and_is_listed_once() -> None:
