@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec as ImportSpec
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Names that need torch -> module that defines them. The others are those of `padinv.runtime`.
 _TORCH = {
