@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-.PHONY: demo test browser structure clean
+.PHONY: demo test browser structure docs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/padinv demo --out padinv-out/demo
@@ -32,6 +32,14 @@ browser:
 # Numbers about the code itself; the result is kept in benchmarks/results/.
 structure: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/structure.py --write benchmarks/results/structure.md
+
+# The documentation site, in build/site. A broken link is an error. mkdocstrings reads a copy laid out as installed.
+docs: $(VENV)/.installed-test
+	$(PIP) --editable '.[docs]'
+	rm -rf build/api && mkdir -p build/api/padinv
+	cp -r padinv/. build/api/padinv/ && cp -r runtime build/api/padinv/runtime
+	$(BIN)/python docs/cli_reference.py
+	$(BIN)/mkdocs build --strict --quiet
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

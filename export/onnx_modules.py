@@ -48,7 +48,7 @@ class Graph:
 
 
 def graphs(spec: ModelSpec) -> dict[str, Graph]:
-    """The graphs of a model by name, as DESIGN section 3 lays them down."""
+    """The graphs of a model by name, as docs/how-it-works.md names them."""
     size, resolution = spec.image_size, spec.resolution
     latents = spec.latent_shapes
     return {

@@ -155,8 +155,9 @@ class Inversion:
             a Pillow image of mode RGB with the photograph's size.
 
         Raises:
-            UsageError: several images, or no known photograph or model. InputError: the photograph cannot be read or
-            has another size, or the inversion does not say where it was cut out.
+            UsageError: several images, or no known photograph or model.
+            InputError: the photograph cannot be read or has another size, or the inversion does not say where it was
+                cut out.
         """
         from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
         from padinv.runtime.origin import pasted

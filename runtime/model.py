@@ -206,8 +206,8 @@ class Model:
             an Inversion of N images that knows this model and its photographs.
 
         Raises:
-            UsageError: something that is not an image, or an option out of range. InputError: an image that cannot be
-            read, or without a face under 'always'.
+            UsageError: something that is not an image, or an option out of range.
+            InputError: an image that cannot be read, or without a face under 'always'.
         """
         from padinv.runtime.images.inputs import input_images
 

@@ -1,4 +1,4 @@
-"""StyleGAN2's generator with its padding as an input (paper section 3; DESIGN section 3)."""
+"""StyleGAN2's generator with its padding as an input (paper section 3; docs/how-it-works.md)."""
 
 from __future__ import annotations
 

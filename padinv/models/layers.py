@@ -81,7 +81,7 @@ class StyledConv(nn.Module):
 
     The form is un-fused: the feature map is scaled by the style, convolved with weights that no sample changes, and
     scaled by the demodulation. A batch therefore needs no grouped convolution, and the ring, laid around the map after
-    the style has scaled it, is itself not scaled (DESIGN section 3; the paper's reference does the same).
+    the style has scaled it, is itself not scaled (docs/how-it-works.md; the paper's reference does the same).
     """
 
     fir: Tensor

@@ -1,4 +1,4 @@
-"""The `reference` encoder body: the paper's (section 3.3 and its reference implementation; DESIGN section 4).
+"""The `reference` encoder body: the paper's (section 3.3 and its reference implementation; docs/how-it-works.md).
 
 An IR-SE-50 backbone, a feature pyramid over its last three stages, a chain of stride-2 convolutions a latent code, and
 a padding branch on the pyramid's middle level. Parameter names are those of the reference implementation's files.
