@@ -101,7 +101,7 @@ class PackedNames:
         order = slice(None) if self._order is None else self._order
         starts, stops = self._table[:-1].astype(np.int64), self._table[1:].astype(np.int64)
         lengths = (stops - starts)[order]
-        equal = lengths[1:] == lengths[:-1]
+        equal: np.ndarray = lengths[1:] == lengths[:-1]
         for offset in range(0, int(lengths.max(initial=0)), KEY_BYTES):
             if not equal.any():
                 break
