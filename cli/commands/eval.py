@@ -91,13 +91,14 @@ def command(
     from padinv.cli.output import SCHEMA
     from padinv.cli.progress import progress_bar
     from padinv.evaluation.evaluate import measure
-    from padinv.evaluation.metrics import open_metrics
+    from padinv.evaluation.metrics import open_metrics, require_lpips_nets
     from padinv.evaluation.models import open_subject
     from padinv.evaluation.results import report, write_comparison
     from padinv.picture_sources import open_named
     from padinv.runtime.errors import InputError, MismatchError, OutputError, exit_code
 
     weights = _weights(lpips_weights or [])
+    require_lpips_nets(weights)
     require_files(*weights.values(), identity_weights)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,16 @@ class Metrics:
     missing: dict[str, str]
 
 
+def require_lpips_nets(names: Iterable[str]) -> None:
+    """Refuse the name of a backbone that LPIPS does not have.
+
+    Raises:
+        UsageError: with the names that it has.
+    """
+    if unknown := sorted(set(names) - set(LPIPS_NETS)):
+        raise UsageError(f"--lpips-weights takes {', '.join(LPIPS_NETS)}, not {unknown[0]!r}")
+
+
 def open_metrics(
     spec: ModelSpec,
     lpips_weights: Mapping[str, Path] | None = None,
@@ -72,8 +82,7 @@ def open_metrics(
         UsageError: an unknown backbone. InputError: a file that was named cannot be used.
     """
     given = dict(lpips_weights or {})
-    if unknown := sorted(set(given) - set(LPIPS_NETS)):
-        raise UsageError(f"--lpips-weights takes {', '.join(LPIPS_NETS)}, not {unknown[0]!r}")
+    require_lpips_nets(given)
     found = [
         Metric("mse", "MSE", "lower", partial(metrics.mse, clamp=False)),
         Metric("psnr", "PSNR (dB)", "higher", partial(metrics.psnr, clamp=False)),

@@ -125,6 +125,7 @@ def test_an_existing_bundle_is_replaced_only_on_request_and_as_a_whole(
         "generator.onnx",
         "mapping.onnx",
         "model.json",
+        "modulation.safetensors",
     ]
     assert everything_in(tmp_path) == ["out"]
     for name in read_bundle(out).files:
