@@ -151,10 +151,20 @@ def lay_out(
         columns, laid = rows(shown)
         write_sheet(out / SHEET, contact_sheet(laid, columns, title), overwrite, made, edits.outcome)
     if report and shown:
-        skipped = [one.reason for one in edits.outcome.skipped]
-        text = compare_html(title, compare(shown), facts, lines, skipped)
+        text = compare_html(title, _linked(out, shown, compare(shown)), facts, lines, edits.outcome.skipped)
         write_report(edits.outcome, out / REPORT, text, overwrite, made)
     return made
+
+
+def _linked(out: Path, results: Sequence[Edited], comparisons: list[Comparison]) -> list[Comparison]:
+    """Comparisons that name the file of their result, and what the user was told about its source."""
+    from padinv.runtime.reports.cards import address
+
+    for edited, one in zip(results, comparisons, strict=True):
+        one.file = address(edited.files["image"], out)
+        if edited.loaded is not None and edited.loaded.note:
+            one.warnings = [edited.loaded.note]
+    return comparisons
 
 
 def model_facts(reader: Reader) -> dict[str, str]:

@@ -148,7 +148,6 @@ def _lay_out(
             Comparison(name, frames[0], frames[-1], ("First", "Last"), {f"{i}": f for i, f in enumerate(frames)})
             for name, frames in ways[:50]
         ]
-        skipped = [one.reason for one in outcome.skipped]
-        text = compare_html(title, shown, common.model_facts(reader), (), skipped)
+        text = compare_html(title, shown, common.model_facts(reader), (), outcome.skipped)
         common.write_report(outcome, out / common.REPORT, text, overwrite, made)
     return made

@@ -273,8 +273,15 @@ def _lay_out(
             drawn = contact_sheet(rows, ["input", "reconstruction"], title)
             output.write_sheet(wanted["sheet"], drawn, options.overwrite, made, outcome)
     if "report" in todo:
-        skipped = [(one.path, one.reason) for one in outcome.skipped]
-        text = report_html(records, original, lambda record: read_result(record, log.out), facts, skipped)
+        text = report_html(
+            records,
+            original,
+            lambda record: read_result(record, log.out),
+            facts,
+            outcome.skipped,
+            folder=log.out,
+            size=size,
+        )
         output.write_report(outcome, wanted["report"], text, options.overwrite, made)
 
 

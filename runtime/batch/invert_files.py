@@ -204,6 +204,8 @@ class InvertStep:
             "backend": self.model.session("encoder").backend,
             "generator_hash": self.model.generator_hash,
         }
+        if read.note:  # kept, so that the report of a later run can still warn
+            record["note"] = read.note
         files = {kind: (name, encode[kind]) for kind, name in task.outputs.items()}
         return Product(files, record, [read.note] if read.note else [], prepared.pixels)
 

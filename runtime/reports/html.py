@@ -1,4 +1,7 @@
-"""Self-contained HTML pages: one file with its style, script and pictures inside, safe to open anywhere."""
+"""Self-contained HTML pages: one file with its style, script and pictures inside, safe to open anywhere.
+
+The markup is in `assets/*.html` (Jinja2, which escapes every value). Jinja2 is imported when a page is written.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import io
 import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +19,12 @@ from padinv.runtime.files import open_regular, write_text
 from padinv.runtime.images import array_to_image
 from padinv.runtime.text import printable
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 _FOLDER = Path(__file__).resolve().parent / "assets"
 _MARK = '<meta name="generator" content="padinv">'
-_LOSSLESS_SIDE = 128  # pictures up to this side are embedded as PNG; larger ones as JPEG of quality 92
+LOSSLESS_SIDE = 128  # pictures up to this side are embedded as PNG; larger ones as JPEG
 
 
 def escape(text: object) -> str:
@@ -25,11 +32,11 @@ def escape(text: object) -> str:
     return html.escape(printable(text), quote=True)
 
 
-def data_uri(pixels: np.ndarray) -> str:
-    """uint8 RGB [H, W, 3] -> a data: URI to put into `src`."""
+def data_uri(pixels: np.ndarray, *, lossless: bool | None = None) -> str:
+    """uint8 RGB [H, W, 3] -> a data: URI to put into `src`; without `lossless`, only small pictures are PNG."""
     buffer = io.BytesIO()
     image = array_to_image(pixels)
-    if max(image.size) <= _LOSSLESS_SIDE:
+    if lossless if lossless is not None else max(image.size) <= LOSSLESS_SIDE:
         image.save(buffer, "PNG", compress_level=6)
         kind = "png"
     else:
@@ -38,28 +45,50 @@ def data_uri(pixels: np.ndarray) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def page(title: str, body: str, script: str = "", style: str = "") -> str:
-    """A whole HTML document.
+def render(template: str, **values: Any) -> str:
+    """A whole page from a template in `assets/`.
 
     Args:
-        title: plain text. body: HTML, already escaped.
-        script: name of a file in `assets/` to inline. style: CSS added to the common style sheet.
+        values: what the template shows. Text is escaped and made printable; only a `Markup` is taken as HTML.
     """
-    css, js = _asset("page.css"), _asset(script) if script else ""
-    # The policy lets nothing in from outside and nothing out: file names and metadata come from strangers.
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{_MARK}\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{css}{style}</style>\n</head>\n<body>\n{body}\n"
-        f"<script>\n{js}</script>\n</body>\n</html>\n"
-    )
+    return _environment().get_template(template).render(**values)
+
+
+def page(title: str, body: str, style: str = "") -> str:
+    """A whole HTML document around a body that is HTML already, with values escaped by the caller.
+
+    Args:
+        title: plain text.
+        style: CSS added to the common style sheet.
+    """
+    from markupsafe import Markup
+
+    return render("page.html", title=title, body=Markup(body), style=Markup(style))
 
 
 @cache
-def _asset(name: str) -> str:
-    return (_FOLDER / name).read_text(encoding="utf-8")
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    def asset(name: str) -> Markup:
+        return Markup((_FOLDER / name).read_text(encoding="utf-8"))
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals["asset"] = asset
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment
 
 
 def write_page(path: Path, text: str, overwrite: bool = False) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,14 @@ import numpy as np
 from padinv.runtime.alignment.aligner import cut
 from padinv.runtime.errors import InputError
 from padinv.runtime.images import prepare, read_image, read_prepared
-from padinv.runtime.reports.html import data_uri, escape, page
+from padinv.runtime.reports.cards import BUDGET, Card, Column, Problem, address, cards_page
 
 REPORT = "report.html"
-LIMIT = 400  # pictures shown; a page with thousands opens slowly
+LIMIT = 400  # results whose pictures are in the page; the page links to the files of the others
 SHOWN_SIDE = 512  # larger pictures are shown at this size
 
-_KEYS = (("name", "Name"), ("mse", "MSE"), ("psnr", "PSNR"), ("ssim", "SSIM"))
+_COLUMNS = (Column("MSE", 4), Column("PSNR", 2, " dB", "low"), Column("SSIM", 3, "", "low"))
+_LABELS = ("Original", "Reconstruction")
 
 
 def report_html(
@@ -26,37 +26,91 @@ def report_html(
     originals: Callable[[Mapping[str, Any]], np.ndarray | None],
     results: Callable[[Mapping[str, Any]], np.ndarray | None],
     facts: Mapping[str, str],
-    skipped: Iterable[tuple[str, str]] = (),
+    skipped: Iterable[Problem] = (),
+    *,
+    folder: Path = Path(),
+    size: int = 0,
+    budget: int = BUDGET,
 ) -> str:
     """The page.
 
     Args:
         records: lines of `results.jsonl`.
-        originals, results: record -> uint8 RGB [S, S, 3], or None where the picture is gone.
+        originals: record -> uint8 RGB [S, S, 3], or None where the picture is gone.
+        results: record -> the same of its reconstruction.
         facts: label -> value, shown in the footer (model, backend, ...).
-        skipped: (path, sentence) of inputs that gave nothing.
+        skipped: inputs that gave nothing.
+        folder: where the page will be; addresses of files are relative to it.
+        size: px of the model's input. A photograph that is smaller has a warning.
+        budget: bytes of the pictures in the page.
     """
     records = sorted(records, key=lambda record: str(record["name"]))
-    shown = records[:LIMIT]
     count = len(records)
-    title = f"{count} picture{'' if count == 1 else 's'} inverted"
-    parts = [
-        f"<header><h1>{title}</h1>",
-        '<p class="soft">Each picture beside what the generator makes of its inversion. Select one to enlarge it.</p>',
-        _summary(records),
-        "</header><main>",
+    cards = [
+        _card(record, folder, size, originals(record), results(record))
+        if place < LIMIT
+        else _linked(record, folder, size)
+        for place, record in enumerate(records)
     ]
-    if count > len(shown):
-        parts.append(f'<p class="soft">The first {len(shown)} by name are shown; results.jsonl holds all {count}.</p>')
-    if shown:
-        parts += [_bar(), '<div class="grid">', *(_figure(r, originals(r), results(r)) for r in shown), "</div>"]
-    problems = list(skipped)
-    if problems:
-        items = "".join(f"<li>{escape(sentence)}</li>" for _, sentence in problems)
-        parts.append(f'<h2>{len(problems)} skipped</h2><ul class="skipped">{items}</ul>')
-    lines = " · ".join(f"{escape(label)} {escape(value)}" for label, value in facts.items())
-    parts.append(f"</main><footer>{lines} · {time.strftime('%Y-%m-%d %H:%M')}</footer><dialog></dialog>")
-    return page(f"{title} · padinv", "\n".join(parts), script="report.js")
+    lines = ["Each picture beside what the generator makes of its inversion. Select one to enlarge it."]
+    if count > LIMIT:
+        lines.append(
+            f"The pictures of the first {LIMIT} by name are in this page. The others are read from their files, so "
+            "keep the page beside them; a photograph that was aligned is shown whole."
+        )
+    return cards_page(
+        f"{count:,} picture{'' if count == 1 else 's'} inverted",
+        cards,
+        _LABELS,
+        facts=facts,
+        columns=_COLUMNS,
+        figures=_summary(records),
+        lines=lines,
+        skipped=skipped,
+        budget=budget,
+    )
+
+
+def _card(
+    record: Mapping[str, Any], folder: Path, size: int, original: np.ndarray | None, result: np.ndarray | None
+) -> Card:
+    file = None if result is None else _result_file(record, folder)
+    values, warnings = _values(record), _warnings(record, size)
+    return Card(str(record["name"]), original, result, second_file=file, values=values, warnings=warnings)
+
+
+def _linked(record: Mapping[str, Any], folder: Path, size: int) -> Card:
+    """A card of a record whose pictures are not read; the browser reads their files when it shows them."""
+    aligned = record.get("transform") is not None
+    return Card(
+        str(record["name"]),
+        first_file=address(Path(str(record["source"])), folder) if "source" in record else None,
+        second_file=_result_file(record, folder),
+        labels=("Photograph", _LABELS[1]) if aligned else None,
+        values=_values(record),
+        warnings=_warnings(record, size),
+    )
+
+
+def _result_file(record: Mapping[str, Any], folder: Path) -> str | None:
+    try:
+        return address(folder / str(record["outputs"]["image"]["file"]), folder)
+    except (KeyError, TypeError):
+        return None
+
+
+def _values(record: Mapping[str, Any]) -> list[float | None]:
+    found = [record.get(key) for key in ("mse", "psnr", "ssim")]
+    return [value if isinstance(value, (int, float)) else None for value in found]
+
+
+def _warnings(record: Mapping[str, Any], size: int) -> list[str]:
+    """What may be wrong with a result: the sentence that the run said, and a photograph that was enlarged."""
+    warnings = [str(record["note"])] if record.get("note") else []
+    photograph = record.get("size")
+    if isinstance(photograph, list) and photograph and min(photograph) < size:
+        warnings.append(f"enlarged: the photograph has {'×'.join(map(str, photograph))} px, the model takes {size}")
+    return warnings
 
 
 def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float | None:
@@ -68,58 +122,19 @@ def _number(value: Any, digits: int, unit: str = "") -> str:
     return f"{value:.{digits}f}{unit}" if isinstance(value, (int, float)) else "–"
 
 
-def _summary(records: Sequence[Mapping[str, Any]]) -> str:
+def _summary(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     seconds = _mean(records, "seconds")
     milliseconds = None if seconds is None else 1000 * seconds
-    facts = [
-        (str(len(records)), "pictures"),
+    return [
+        (f"{len(records):,}", "pictures"),
         (_number(_mean(records, "mse"), 4), "mean MSE, on [−1, 1]"),
         (_number(_mean(records, "psnr"), 2, " dB"), "mean PSNR"),
         (_number(_mean(records, "ssim"), 3), "mean SSIM"),
         (
             _number(milliseconds, 0 if milliseconds and milliseconds >= 10 else 1, " ms"),
-            "a picture, encoder and generator",
+            "per image, encoder and generator",
         ),
     ]
-    return (
-        '<ul class="facts">'
-        + "".join(f"<li><b>{value}</b><span>{label}</span></li>" for value, label in facts)
-        + "</ul>"
-    )
-
-
-def _bar() -> str:
-    buttons = "".join(
-        f'<button type="button" data-key="{key}" data-label="{label}" aria-pressed="{str(key == "name").lower()}">'
-        f"{label}{' ↑' if key == 'name' else ''}</button>"
-        for key, label in _KEYS
-    )
-    return (
-        f'<div class="bar"><span class="soft">Sort by</span><div class="keys">{buttons}</div>'
-        '<label>Size <input id="size" type="range" min="192" max="512" step="16" value="256"></label></div>'
-    )
-
-
-def _figure(record: Mapping[str, Any], original: np.ndarray | None, result: np.ndarray | None) -> str:
-    name = escape(record["name"])
-    data = "".join(
-        f' data-{key}="{record[key] if isinstance(record.get(key), (int, float)) else ""}"'
-        for key in ("mse", "psnr", "ssim")
-    )
-
-    def half(pixels: np.ndarray | None, label: str) -> str:
-        if pixels is None:
-            return f'<div class="none">{label.lower()} not found</div>'
-        return f'<div><img src="{data_uri(pixels)}" alt="{label}: {name}"><span>{label}</span></div>'
-
-    return (
-        f'<figure data-name="{name}"{data}>'
-        f'<button type="button" class="pair" aria-label="Enlarge {name}">'
-        f"{half(original, 'Original')}{half(result, 'Reconstruction')}</button>"
-        f'<figcaption><b title="{name}">{name}</b><span>MSE <i>{_number(record.get("mse"), 4)}</i></span>'
-        f"<span>PSNR <i>{_number(record.get('psnr'), 2, ' dB')}</i></span>"
-        f"<span>SSIM <i>{_number(record.get('ssim'), 3)}</i></span></figcaption></figure>"
-    )
 
 
 def read_original(record: Mapping[str, Any], size: int) -> np.ndarray | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from report_cards import cards
 from tiny_bundle import SPEC, write_tiny_bundle
 
 from padinv.runtime import editing
@@ -92,8 +93,9 @@ def test_blend_one_to_many_many_to_one_and_the_comparison(edit, pictures, tmp_pa
         + [f"{r['name']}{s}.png" for r in summary["results"] for s in ("", ".style-mixing")]
     )
     html = Path(summary["report"]).read_text()
-    assert html.count("<figure") == 3
-    assert html.count('src="data:image/png;base64,') == 3 * 4
+    assert [card["n"] for card in cards(html)] == ["a.png--a.png", "a.png--b.jpg", "sub/a.png--c.png"]
+    assert {len(card["s"]) for card in cards(html)} == {2}  # A and the style mixing
+    assert len({card["s"][0][1] for card in cards(html)}) == 1  # A is in the page once
     from_many = edit("blend", pictures, pictures / "b.jpg", "--out", tmp_path / "o2", "--save-inversions", "--no-sheet")
     assert from_many.code == 0, from_many.err
     model = Model.load(tiny_bundle, "cpu", 1)
@@ -535,7 +537,8 @@ def test_a_second_model_beside_the_first(edit, pictures, tmp_path, tiny_bundle):
         )
         expected = model.generate(editing.apply(b, editing.difference(a, after), "padding"))[0]
         np.testing.assert_array_equal(pixels(folder / "b.jpg.png"), expected)
-    assert (tmp_path / "out" / "report.html").read_text().count("data:image/png;base64,") == 3 * 5
+    shown = cards((tmp_path / "out" / "report.html").read_text())
+    assert [[label for label, _ in card["s"]] for card in shown] == 3 * [["A", "A'", "tiny"]]
     again = edit(*call)
     assert again.code == 0
     assert "0 edited" in again.out
