@@ -16,7 +16,7 @@ VERB_GROUPS: dict[str, tuple[str, ...]] = {
         "demo", "invert", "blend", "edit", "custom-edit", "interpolate", "directions", "align", "generate", "studio",
     ),
     "Make and use models": ("fetch", "import", "export", "info", "bench", "verify", "serve"),
-    "Train and measure": ("dataset", "train", "train-generator", "eval"),
+    "Train and measure": ("dataset", "train", "train-generator", "eval", "reproduce"),
 }  # fmt: skip
 OTHER = "Other commands"
 
@@ -71,6 +71,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "padinv interpolate --from-average photos/ --frames",
     ),
     "invert": ("padinv invert photos/ --out inverted", "padinv invert me.jpg --paste-back --open"),
+    "reproduce": (
+        "padinv reproduce table2 --generator G.safetensors --data t.zip --val v.zip --budget 20000 --out tables",
+        "padinv reproduce table1 --generator G.safetensors --data t.zip --val v.zip --budget 20000 --out tables "
+        "--outputs psp=psp-results",
+    ),
     "serve": ("padinv serve", "PADINV_TOKEN=secret padinv serve --host 0.0.0.0 --port 8080"),
     "studio": ("padinv studio", "padinv studio me.jpg you.jpg --model my-bundle"),
     "train": (

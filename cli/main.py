@@ -53,6 +53,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "train": ("padinv.cli.commands.train", "Train an encoder for a frozen generator."),
     "eval": ("padinv.cli.commands.eval", "Measure how well a model reconstructs pictures, alone or beside another."),
+    "reproduce": ("padinv.cli.commands.reproduce", "Make the paper's tables again: train, measure, print and save."),
     "export": (
         "padinv.cli.commands.export",
         "Export a trained model as ONNX graphs, with TensorRT engines on request.",

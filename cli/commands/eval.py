@@ -154,6 +154,7 @@ def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) 
     from rich.table import Table
     from rich.text import Text
 
+    from padinv.evaluation.bootstrap import interval_text
     from padinv.runtime.text import printable
 
     models = document["models"]
@@ -166,10 +167,12 @@ def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) 
         table.add_column("difference", justify="right")
         table.add_column("ratio", justify="right")
     for metric in metrics.found:
-        cells = [interval(model["metrics"][metric.name]) for model in models]
+        cells = [interval_text(model["metrics"][metric.name]) for model in models]
         if comparison:
             entry = comparison.get(metric.name)
-            cells += [interval(entry["difference"], sign=True), interval(entry["ratio"])] if entry else ["-", "-"]
+            cells += (
+                [interval_text(entry["difference"], sign=True), interval_text(entry["ratio"])] if entry else ["-", "-"]
+            )
         table.add_row(f"{metric.label} ({metric.better} is better)", *cells)
     times = [f"{1000 * model['seconds_per_image']:.1f} ms" for model in models]
     table.add_row("time an image", *times, *([""] * (2 if comparison else 0)))
@@ -188,13 +191,3 @@ def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) 
         lines.append(document["file"])
     for line in lines:
         typer.echo(printable(line))
-
-
-def interval(entry: dict[str, Any], sign: bool = False) -> str:
-    """An estimate with its interval, as '0.0312 [0.0305, 0.0320]'."""
-    plus = "+" if sign else ""
-
-    def show(value: float | None) -> str:
-        return "-" if value is None else f"{value:{plus}#.4g}"
-
-    return f"{show(entry['value'])} [{show(entry['low'])}, {show(entry['high'])}]"

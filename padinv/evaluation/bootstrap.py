@@ -31,6 +31,16 @@ class Interval:
         return {name: entry if np.isfinite(entry) else None for name, entry in asdict(self).items()}
 
 
+def interval_text(entry: dict[str, Any], sign: bool = False) -> str:
+    """An estimate with its interval, as `Interval.to_dict` gives it: '0.0312 [0.0305, 0.0320]'."""
+    plus = "+" if sign else ""
+
+    def show(value: float | None) -> str:
+        return "-" if value is None else f"{value:{plus}#.4g}"
+
+    return f"{show(entry['value'])} [{show(entry['low'])}, {show(entry['high'])}]"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One metric of two models, over the same pictures.

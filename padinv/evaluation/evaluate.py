@@ -46,6 +46,7 @@ def measure(
     advance: Callable[[int], None] = lambda count: None,
     *,
     protocol: str = "paper",
+    warm_up: bool = True,
 ) -> Measured:
     """Reconstruct every picture and score it.
 
@@ -57,6 +58,7 @@ def measure(
         fresh: measure again what was measured before.
         advance: called with the number of pictures done since the last call.
         protocol: see `padinv.evaluation.protocol`; the subject must have been opened with the same one.
+        warm_up: reconstruct the first batch twice, and count the second time only.
 
     Raises:
         InputError: not one picture can be read. OutputError: `out` cannot be written.
@@ -79,7 +81,7 @@ def measure(
         todo = [k for k in indices if source.name(k) not in partial.records]
         advance(len(indices) - len(todo))
         skipped: list[str] = []
-        warm = False
+        warm = not warm_up
         for names, x in _batches(source, todo, subject.spec.image_size, batch, skipped, advance, rules.resize):
             if not warm:  # first runs allocate and choose kernels; they are not what a picture takes
                 subject.reconstruct(x)
