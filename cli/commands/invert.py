@@ -158,7 +158,7 @@ def run(
     from padinv.runtime.batch.invert_files import invert_files
     from padinv.runtime.batch.results_log import ResultsLog, check_out
     from padinv.runtime.batch.shards import Shard, ShardLog
-    from padinv.runtime.errors import InputError, UsageError
+    from padinv.runtime.errors import InputError, OutputError, UsageError
     from padinv.runtime.images import SUFFIXES
     from padinv.runtime.model import Model
     from padinv.runtime.reports.inversion_report import LIMIT
@@ -192,11 +192,15 @@ def run(
     outcome = output.new_outcome(problems)
     with ResultsLog(out) if part is None else ShardLog(out, part) as log:
         events = invert_files(model, files, log, options, aligner, cluster=cluster)
+        # The run that joins the shards writes the sheet and the page.
+        wanted = (with_sheet, with_report) if part is None else (False, False)
         try:
             output.follow(events, outcome, "inverting", len(files), notes=model.notes, show=LIMIT)
+        except OutputError:
+            wanted = (False, False)  # where a result does not fit, a sheet would not either
+            raise
         finally:  # also when interrupted
-            if part is None:  # the run that joins the shards writes the page
-                _lay_out(model, log, outcome, options, made, with_sheet=with_sheet, with_report=with_report)
+            _lay_out(model, log, outcome, options, made, with_sheet=wanted[0], with_report=wanted[1])
     everything = outcome.records
     means = {key: _mean(everything, key) for key in ("mse", "psnr", "ssim")}
     return output.sum_up(
