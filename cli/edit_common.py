@@ -151,20 +151,31 @@ def lay_out(
         columns, laid = rows(shown)
         write_sheet(out / SHEET, contact_sheet(laid, columns, title), overwrite, made, edits.outcome)
     if report and shown:
-        text = compare_html(title, _linked(out, shown, compare(shown)), facts, lines, edits.outcome.skipped)
+        text = compare_html(title, _linked(out, edits, compare(shown)), facts, lines, edits.outcome.skipped)
         write_report(edits.outcome, out / REPORT, text, overwrite, made)
     return made
 
 
-def _linked(out: Path, results: Sequence[Edited], comparisons: list[Comparison]) -> list[Comparison]:
-    """Comparisons that name the file of their result, and what the user was told about its source."""
+def _linked(out: Path, edits: Edits, comparisons: list[Comparison]) -> list[Comparison]:
+    """All results of a run: those with pixels, and the others by the addresses of their files."""
     from padinv.runtime.reports.cards import address
+    from padinv.runtime.reports.comparison_report import Comparison
 
-    for edited, one in zip(results, comparisons, strict=True):
+    known = iter(comparisons)
+    everything: list[Comparison] = []
+    for edited in edits.results:
+        if edited.pictures:
+            one = next(known)
+        else:
+            source = edited.job.source
+            before = None if source.is_inversion else address(source.path, out)
+            labels = (f"{comparisons[0].labels[0]} (whole)", comparisons[0].labels[1])
+            one = Comparison(edited.job.name, None, None, labels, before_file=before)
         one.file = address(edited.files["image"], out)
         if edited.loaded is not None and edited.loaded.note:
             one.warnings = [edited.loaded.note]
-    return comparisons
+        everything.append(one)
+    return sorted(everything, key=lambda one: one.name)
 
 
 def model_facts(reader: Reader) -> dict[str, str]:

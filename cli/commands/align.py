@@ -123,6 +123,6 @@ def _lay_out(out: Path, outcome: Outcome, *, sheet: bool, report: bool, overwrit
         common.write_sheet(out / common.SHEET, pixels, overwrite, made, outcome)
     if report and rows:
         comparisons = [Comparison(name, before, after, ("Photograph", "Face")) for name, before, after in rows]
-        text = compare_html(title, comparisons, {"Template": "five landmarks"}, (), outcome.skipped)
+        text = compare_html(title, comparisons, {"Template": "five landmarks"}, (), outcome.skipped, total=count)
         common.write_report(outcome, out / common.REPORT, text, overwrite, made)
     return made

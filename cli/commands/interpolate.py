@@ -148,6 +148,7 @@ def _lay_out(
             Comparison(name, frames[0], frames[-1], ("First", "Last"), {f"{i}": f for i, f in enumerate(frames)})
             for name, frames in ways[:50]
         ]
-        text = compare_html(title, shown, common.model_facts(reader), (), outcome.skipped)
+        total = len(outcome.done) + len(outcome.kept)
+        text = compare_html(title, shown, common.model_facts(reader), (), outcome.skipped, total=total)
         common.write_report(outcome, out / common.REPORT, text, overwrite, made)
     return made

@@ -115,6 +115,7 @@ def cards_page(
     lines: Iterable[str] = (),
     skipped: Iterable[Problem] = (),
     slider: bool = False,
+    total: int | None = None,
     budget: int = BUDGET,
 ) -> str:
     """The whole page, as HTML.
@@ -129,9 +130,13 @@ def cards_page(
         lines: sentences below the verdict.
         skipped: the inputs that gave nothing.
         slider: show the second picture over the first, with a slider between them, instead of beside it.
+        total: how many results there are, where the page shows only the first of them.
         budget: bytes of the pictures in the page.
     """
     problems, warned = list(skipped), sum(bool(card.warnings) for card in cards)
+    total, lines = total or len(cards), list(lines)
+    if total > len(cards):
+        lines.append(f"The first {len(cards):,} of {total:,} are shown; the others are files beside this page.")
     pictures = _Pictures(_distinct(cards), budget)
     data = {
         "labels": [printable(label) for label in labels],
@@ -147,10 +152,10 @@ def cards_page(
         "cards.html",
         title=f"{heading} · padinv",
         heading=heading,
-        verdict=verdict(len(cards) - warned, problems, warned),
+        verdict=verdict(total - warned, problems, warned),
         attention=bool(problems or warned),
         warned=warned,
-        lines=list(lines),
+        lines=lines,
         figures=figures,
         data=data,
         linked=any(card.first_file or card.second_file for card in cards),

@@ -16,18 +16,21 @@ class Comparison:
 
     Attributes:
         name: shown below.
-        before, after: uint8 RGB [H, W, 3] of one aspect ratio, and what they are called.
+        before, after: uint8 RGB [H, W, 3] of one aspect ratio; None where the page is to read their files.
+        labels: what the two are called.
         beside: label -> further pictures, shown small (the picture whose latents were taken, ...).
         file: address of the result at full size, relative to the page (see `padinv.runtime.reports.cards.address`).
+        before_file: address of what it was made from.
         warnings: sentences.
     """
 
     name: str
-    before: np.ndarray
-    after: np.ndarray
+    before: np.ndarray | None
+    after: np.ndarray | None
     labels: tuple[str, str] = ("Before", "After")
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
     file: str | None = None
+    before_file: str | None = None
     warnings: Sequence[str] = ()
 
 
@@ -38,6 +41,7 @@ def compare_html(
     lines: Iterable[str] = (),
     skipped: Iterable[Problem] = (),
     *,
+    total: int | None = None,
     budget: int = BUDGET,
 ) -> str:
     """The page: pictures inside, and nothing loaded from elsewhere but the results beside it.
@@ -48,6 +52,7 @@ def compare_html(
         facts: label -> value, in the footer.
         lines: sentences below the title.
         skipped: inputs that gave nothing.
+        total: how many results there are, where `comparisons` holds only the first of them.
         budget: bytes of the pictures in the page.
     """
     labels = comparisons[0].labels if comparisons else ("Before", "After")
@@ -56,6 +61,7 @@ def compare_html(
             one.name,
             one.before,
             one.after,
+            first_file=one.before_file,
             second_file=one.file,
             labels=one.labels,
             warnings=one.warnings,
@@ -67,5 +73,13 @@ def compare_html(
         "Drag across a picture, or use the arrow keys, to compare. ⤢ enlarges it: space flips, D shows the difference."
     )
     return cards_page(
-        title, cards, labels, facts=facts, lines=[*lines, hint], skipped=skipped, slider=True, budget=budget
+        title,
+        cards,
+        labels,
+        facts=facts,
+        lines=[*lines, hint],
+        skipped=skipped,
+        slider=True,
+        total=total,
+        budget=budget,
     )

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -544,3 +545,20 @@ def test_a_second_model_beside_the_first(edit, pictures, tmp_path, tiny_bundle):
     assert "0 edited" in again.out
     saved = edit("custom-edit", "--direction", tmp_path / "d.safetensors", pictures, "--vs", other)
     assert "--vs goes with --pair" in one_sentence(saved, 2)
+
+
+def test_results_beyond_those_that_are_kept_in_memory_are_on_the_page_too(edit, tmp_path, picture, monkeypatch):
+    from padinv.cli import edit_common
+
+    monkeypatch.setattr(edit_common.run_jobs, "__defaults__", ((), 2))  # pixels of two results are kept
+    for i in range(5):
+        picture(20, 20, seed=i).save(tmp_path / f"{i} #.png")
+    files = sorted(tmp_path.glob("*.png"))
+    out = tmp_path / "out"
+    assert edit("blend", files[0], *files, "--out", out, "--batch", 1).code == 0
+    shown = cards((out / "report.html").read_text())
+    assert len(shown) == 5
+    assert sum("b" in card for card in shown) == 2
+    for card in shown:
+        assert (out / unquote(card["fb"])).is_file()
+        assert "b" in card or (out / unquote(card["fa"])).resolve() in files

@@ -246,7 +246,9 @@ def test_files_beside_the_page_are_shown_and_lost_ones_are_said(visit: Any, tmp_
 
 def test_paper_has_the_cards_and_no_controls(visit: Any) -> None:
     page = visit(inversions(), 800)
+    wide = page.locator("figure").first.bounding_box()["width"]
     page.emulate_media(media="print")
+    assert page.locator("figure").first.bounding_box()["width"] < wide  # more cards on a sheet than on a screen
     shot(page, "report-print")
     assert not page.locator(".bar").is_visible()
     assert page.locator("figure").first.is_visible()

@@ -81,6 +81,12 @@ def test_the_page_is_self_contained_and_safe():
     assert len(pictures(html)) == 2
 
 
+def test_the_verdict_counts_results_that_the_page_does_not_show():
+    text = compare_html("edits", [Comparison("a", RED, BLUE)], {}, total=300)
+    assert "300 good" in text
+    assert "The first 1 of 300 are shown; the others are files beside this page." in text
+
+
 def test_contact_sheets_are_no_input(tmp_path, picture):
     picture().save(tmp_path / "a.png")
     save_png(tmp_path / "contact-sheet.png", RED, {"sheet": True})

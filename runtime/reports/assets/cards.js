@@ -34,6 +34,7 @@ function part(card, side, large) {
     if (inside !== undefined && image.src !== inside) image.src = inside;
     else gone();
   });
+  image.classList.toggle("file", data.pictures[card[side]] === undefined);
   image.src = url;
   const caption = document.createElement("span");
   caption.textContent = label;
