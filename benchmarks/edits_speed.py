@@ -2,7 +2,7 @@
 
     python benchmarks/edits_speed.py [--model BUNDLE] [--pictures 1000]
 
-The blend is timed as a command of its own, started anew each time, of two aligned pictures; the median of seven. The
+The blend is timed as a command of its own, started again each time, of two aligned pictures; the median of seven. The
 direction's rate is that of `padinv custom-edit --direction` without sheet and page, beside the rate of `generate` and
 writing the same number of pictures with nothing else done, both in this process, alternating, the median of three.
 """

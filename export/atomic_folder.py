@@ -37,7 +37,7 @@ def check_target(out: Path | str, overwrite: bool = False) -> Path:
         read_bundle(out)
     except BundleError as error:
         raise UsageError(
-            f"{out} exists and is no readable bundle ({error}), so nothing was exported; choose another --out"
+            f"{out} exists and is not a readable bundle ({error}), so nothing was exported; choose another --out"
         ) from error
     if not overwrite:
         raise UsageError(f"{out} exists; replace this bundle with --overwrite, or choose another --out")

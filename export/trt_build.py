@@ -45,7 +45,7 @@ class BatchProfile:
     def __post_init__(self) -> None:
         if not 1 <= self.smallest <= self.best <= self.largest <= 4096:
             raise UsageError(
-                f"--batch {self} is no batch profile; write MIN:BEST:MAX, e.g. 1:8:32, in rising order, at most 4096"
+                f"--batch {self} is not a batch profile; write MIN:BEST:MAX, e.g. 1:8:32, in rising order, at most 4096"
             )
 
     @classmethod
@@ -56,7 +56,7 @@ class BatchProfile:
             UsageError: not three whole numbers in rising order.
         """
         if not re.fullmatch(r"\d{1,6}:\d{1,6}:\d{1,6}", text):
-            raise UsageError(f"--batch {text[:40]!r} is no batch profile; write MIN:BEST:MAX, e.g. 1:8:32")
+            raise UsageError(f"--batch {text[:40]!r} is not a batch profile; write MIN:BEST:MAX, e.g. 1:8:32")
         return cls(*map(int, text.split(":")))
 
     def __str__(self) -> str:

@@ -220,7 +220,7 @@ def _checked(folder: Path, manifest: Any) -> Bundle:
         if not isinstance(manifest.get(key), kind):
             raise BundleError(f"{path} is not a usable manifest: {key!r} is missing or malformed")
     if len(manifest["name"]) > 200 or len(manifest["generator_hash"]) > 128 or len(manifest["files"]) > MAX_FILES:
-        raise BundleError(f"{path} is not a usable manifest: it is out of all proportion")
+        raise BundleError(f"{path} is not a valid manifest: its name, hash or file list exceeds the size limit")
     for name, entry in manifest["files"].items():
         _check_relative(name, path)
         if (
@@ -245,7 +245,7 @@ def _check_relative(name: str, manifest: Path | str) -> None:
         or any(part in ("..", "") for part in name.split("/"))
         or set(name) & set("\\:\0")
     ):
-        raise BundleError(f"{manifest} names {name!r}, which is no file inside the bundle; it was not read")
+        raise BundleError(f"{manifest} names {name!r}, which is not a file inside the bundle; it was not read")
 
 
 def write_manifest(folder: Path | str, manifest: dict[str, Any], *, only: Collection[str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """The exceptions padinv raises on purpose.
 
 The library raises these and nothing is printed; `padinv.cli.main` turns each into one sentence and an exit code.
-A message says what failed and where, what was not done, and how to mend it.
+A message says what failed and where, what was not done, and how to fix it.
 """
 
 from __future__ import annotations

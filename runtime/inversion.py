@@ -225,7 +225,7 @@ class Inversion:
             if match := _PAD.match(name):
                 rings[int(match[1])] = array
             elif name not in ("wp", "const"):
-                raise MismatchError(f"{name!r} is no part of an inversion")
+                raise MismatchError(f"{name!r} is not part of an inversion")
         if missing := [name for name in ("wp", "const") if name not in arrays]:
             raise MismatchError(f"an inversion needs {' and '.join(missing)}")
         return cls(arrays["wp"], arrays["const"], rings, generator_hash, items or [], origin)
@@ -327,7 +327,7 @@ def _shape_problem(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
             continue
         match = _PAD.match(name)
         if not match:
-            return f"{name!r} is no part of an inversion"
+            return f"{name!r} is not part of an inversion"
         r = int(match[1])
         if not 4 <= r <= MAX_RESOLUTION or r & (r - 1):
             return f"{name} is for no resolution of a generator"

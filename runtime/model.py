@@ -96,7 +96,7 @@ class Model:
             precision: 'auto' is the saved one, or else 'fp32'.
 
         Raises:
-            BundleError: `path` is no usable bundle.
+            BundleError: `path` is not a usable bundle.
         """
         return cls(read_bundle(path), backend, threads, precision, device)
 

@@ -112,7 +112,7 @@ def command(
     limit: opt.LimitOption = None,
     as_json: opt.JsonOption = False,
 ) -> None:
-    """Edit pictures as one pair, before and after, shows it (section 4.4 of the paper).
+    """Apply the edit shown by one before/after pair to other images (section 4.4 of the paper).
 
     The difference between the inversions of A and A' is added to every target: of the padding for what changes form,
     of the latents for what changes style. --space auto tries both on faces that the generator draws, and takes the one

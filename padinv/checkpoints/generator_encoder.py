@@ -51,7 +51,7 @@ def read_run(run: Path | str) -> Pair:
         raise InputError(f"{run} {what}, so nothing was loaded")
     for name in ("generator.safetensors", "encoder.safetensors"):
         if not (run / name).is_file():
-            raise InputError(f"{run} holds no {name}: it is no run of padinv train, or one without a checkpoint yet")
+            raise InputError(f"{run} holds no {name}: it is not a run of padinv train, or one without a checkpoint yet")
     pair = read_pair(run / "generator.safetensors", run / "encoder.safetensors")
     pair.name = run.resolve().name
     return pair

@@ -51,7 +51,7 @@ def measure(
     """Reconstruct every picture and score it.
 
     Results are `eval-MODEL-on-DATA-BACKEND-KEY.csv` and `.json` in `out`, KEY standing for all conditions. Finished
-    results of the same conditions are read back, not measured again; an interrupted measurement is gone on with.
+    results of the same conditions are read back, not measured again; an interrupted measurement resumes.
 
     Args:
         limit: measure the first pictures only, by name.

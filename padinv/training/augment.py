@@ -1,6 +1,6 @@
 """Differentiable augmentation for GAN training (Zhao et al. 2020): light colour and translation.
 
-Pixels shifted in from outside are mirrored. Zeros there would teach the generator a dark frame, which is poison for a
+Pixels shifted in from outside are mirrored. Zeros there would teach the generator a dark border, which directly harms a
 method that lives on borders.
 """
 

@@ -112,7 +112,7 @@ class Aligner:
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """What decides a placement besides the picture, JSON-ready: a change of it makes results anew."""
+        """What decides a placement besides the picture, JSON-ready: a change of it makes new results."""
         if not self.active:
             return {"align": "never"}
         return {"align": self.mode, "template": self.template, "face": self._face, "landmarks": self._given}

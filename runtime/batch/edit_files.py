@@ -1,4 +1,4 @@
-"""The step of every editing verb: encode what is no inversion yet, edit, generate."""
+"""The step of every editing verb: encode what is not an inversion yet, edit, generate."""
 
 from __future__ import annotations
 

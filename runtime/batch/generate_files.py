@@ -36,7 +36,7 @@ def parse_seeds(text: str) -> list[int]:
         first = int(match[1])
         last = int(match[2]) if match[2] else first
         if last < first or last >= 1 << 32:
-            raise UsageError(f"{part.strip()!r} is no range of seeds; they run upwards, from 0 to 4294967295")
+            raise UsageError(f"{part.strip()!r} is not a range of seeds; they run upwards, from 0 to 4294967295")
         if last - first + len(seeds) >= MAX_SEEDS:
             raise UsageError(f"{text!r} are more than {MAX_SEEDS} seeds; take fewer at once")
         seeds.update(dict.fromkeys(range(first, last + 1)))

@@ -44,7 +44,7 @@ class Source:
         return self.index is not None
 
     def identity(self) -> dict[str, Any]:
-        """Where it lies and what it was when it was read, JSON-ready; a change of it makes results anew."""
+        """Where it lies and what it was when it was read, JSON-ready; a change of it makes new results."""
         try:
             status = os.stat(self.path)
         except OSError:

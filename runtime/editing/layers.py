@@ -26,7 +26,7 @@ def parse_layers(text: str, count: int) -> list[int]:
         first = int(match[1])
         last = int(match[2]) if match[2] else (count - 1 if "-" in part else first)
         if first > last or last >= count:
-            raise UsageError(f"{part.strip()!r} is no range of layers; this generator has the layers 0-{count - 1}")
+            raise UsageError(f"{part.strip()!r} is not a range of layers; this generator has the layers 0-{count - 1}")
         layers.update(range(first, last + 1))
     return sorted(layers)
 

@@ -19,7 +19,7 @@ _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
 def to_rgb(image: Image.Image, name: object = "the picture", *, keep_profile: bool = False) -> Image.Image:
-    """Any Pillow image -> mode RGB in sRGB; transparency is laid on white, 16-bit grey is scaled to 8 bits.
+    """Any Pillow image -> mode RGB in sRGB; transparent areas become white, 16-bit grey is scaled to 8 bits.
 
     Args:
         name: stands in messages.
@@ -123,7 +123,7 @@ def _strips(image: Image.Image) -> list[tuple[int, int, int, int]]:
 
 
 def _on_white(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Pixels with transparency, laid on white."""
+    """Pixels with transparency, drawn on white."""
     result = Image.new("RGB", image.size)
     for box in _strips(image):
         rgba = image.crop(box).convert("RGBA")

@@ -303,7 +303,7 @@ def test_a_drawing_becomes_a_slider(browser: Any, studio: Running, photos: dict[
     page.set_input_files("#first", photos["eileen-collins.jpg"])
     _steps(page, 0)
     page.click("#tab-custom")
-    page.fill("#pair-name", "lipstick")
+    page.fill("#pair-name", "my lipstick")
     page.locator("#body-custom input[type=color]").fill("#b01030")
     box = page.locator(".drawing").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.38, box["y"] + box["height"] * 0.7)
@@ -315,7 +315,7 @@ def test_a_drawing_becomes_a_slider(browser: Any, studio: Running, photos: dict[
     _steps(page, 1)
     assert page.locator(".evidence figure").count() == 2
     page.click("#tab-directions")
-    assert page.get_by_label("lipstick", exact=True).input_value() == "1"
+    assert page.get_by_label("my lipstick", exact=True).input_value() == "1"
     assert wrong == []
     page.context.close()
 

@@ -1,6 +1,6 @@
 """What the `lpips` package itself says, for tests that must run without it.
 
-`python tests/helpers/lpips_reference.py` prints DISTANCES anew. It needs `pip install lpips --no-deps`; torchvision is
+`python tests/helpers/lpips_reference.py` prints DISTANCES again. It needs `pip install lpips --no-deps`; torchvision is
 replaced by a stand-in that holds the three feature networks, at the same made-up weights as in the test.
 """
 

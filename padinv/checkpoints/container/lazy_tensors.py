@@ -31,6 +31,8 @@ WEIGHT_TYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "
 MAX_DIMENSIONS = 8
 MAX_STEPS = 2_000_000
 
+_REPEATED = "references the same tensor data many times; refusing to load a file that would expand far beyond its size"
+
 
 class Refused(Exception):
     """A file cannot be used, and why: a clause that follows the file's name. Turned into InputError at the border."""
@@ -72,7 +74,7 @@ class Budget:
         """
         self.memory -= memory
         if self.memory < 0:
-            raise Refused("names the same weights again and again; no network is stored like that")
+            raise Refused(_REPEATED)
 
 
 class Source:
@@ -115,7 +117,7 @@ class Source:
         """
         self.check_budget -= self._reach(start, length)
         if self.check_budget < 0:
-            raise Refused("names the same weights again and again; no network is stored like that")
+            raise Refused(_REPEATED)
         value, block = 0, bytearray(1 << 20)
         for offset in range(0, length, len(block)):
             if length - offset < len(block):

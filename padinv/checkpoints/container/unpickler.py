@@ -183,17 +183,17 @@ class Unpickler:
 
     def pop(self) -> Any:
         if not self.stack:
-            raise Refused("is damaged (its pickle takes what it never put)")
+            raise Refused("is damaged (pickle stack underflow)")
         return self.stack.pop()
 
     def top(self) -> Any:
         if not self.stack:
-            raise Refused("is damaged (its pickle takes what it never put)")
+            raise Refused("is damaged (pickle stack underflow)")
         return self.stack[-1]
 
     def pop_mark(self) -> list[Any]:
         if not self.marks:
-            raise Refused("is damaged (its pickle takes what it never put)")
+            raise Refused("is damaged (pickle stack underflow)")
         items, self.stack = self.stack, self.marks.pop()
         return items
 
@@ -325,7 +325,7 @@ def _text_int(m: Unpickler) -> int | bool:
 def _tuple(count: int) -> Callable[[Unpickler], None]:
     def handler(m: Unpickler) -> None:
         if len(m.stack) < count:
-            raise Refused("is damaged (its pickle takes what it never put)")
+            raise Refused("is damaged (pickle stack underflow)")
         items = tuple(plain(v) for v in m.stack[len(m.stack) - count :])
         del m.stack[len(m.stack) - count :]
         m.stack.append(items)

@@ -88,7 +88,7 @@ class GeneratorLayout:
         pieces, depth, z_dim, w_dim, width = self._mapping(view)
         const = view.shape(self.const)
         if len(const) < 3 or const[-2] < 1:
-            raise Refused(f"has a constant input of shape {list(const)}, which is no feature map")
+            raise Refused(f"has a constant input of shape {list(const)}, which is not a feature map")
         if const[-2:] != (4, 4):
             raise Unsupported(f"holds a generator that starts at {const[-2]} x {const[-1]} px, not at 4 x 4")
         if resolution < 8:
