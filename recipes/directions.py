@@ -44,7 +44,8 @@ SCORES = ("smile", "age", "pose", "lighting")
 PAINTED = ("glasses", "beard", "bangs", "lipstick")
 PAINTED_PAIRS = 100  # with more of them the mean difference hardly changes
 CLASSIFIER_FACES = 400  # of a painted attribute, half of them painted
-MOST_DEVIATIONS, CHECKED = 6, 32
+MOST_DEVIATIONS, CHECKED = 4, 32
+SHARES = (1.0, 0.85, 0.7, 0.55, 0.4)  # of a painted change
 LEAST_IDENTITY, MOST_BACKGROUND = 0.85, 1.35  # relative to the reconstruction's, at a strength of 1 and of -1
 LICENCE = "fitted on FairFace (Karkkainen and Joo 2021), CC BY 4.0"
 PORTRAITS = ("grace-hopper.png", "eileen-collins.png")  # public domain; faces of the data set must not be shown
@@ -110,24 +111,23 @@ def own_region(name: str, data: Data) -> np.ndarray | None:
 
 
 def scale_to_visible(name: str, direction: Direction, checked: Photographs, own: np.ndarray | None) -> Direction:
-    """The direction with a unit as large as identity and background allow.
+    """The direction with a unit as large as identity and background allow, found by looking at each candidate."""
 
-    Both costs grow with the square of the strength, so that what one unit costs tells how many are within bounds.
-    """
-    cost = checked.evaluate(direction, own=own)
-    most = min(
-        ((1 - LEAST_IDENTITY) / max(1 - min(c["identity"] for c in cost.values()), 1e-3)) ** 0.5,
-        ((MOST_BACKGROUND - 1) / max(max(c["background"] for c in cost.values()) - 1, 1e-3)) ** 0.5,
-    )
+    def within(factor: float) -> bool:
+        cost = checked.evaluate(scaled(direction, factor), own=own).values()
+        return all(c["identity"] >= LEAST_IDENTITY and c["background"] <= MOST_BACKGROUND for c in cost)
+
     images = direction.info["origin"]["images"]
     if name in PAINTED:
-        share = min(1.0, round(most, 1))
+        share = next((share for share in SHARES if within(share)), SHARES[-1])
         result = scaled(direction, share)
         result.info["unit"] = f"{share:.0%} of the way from without to with: the mean of {images} painted pairs"
         return result
-    deviations = min(int(most), MOST_DEVIATIONS) if most >= 1 else max(round(most, 1), 0.2)
+    deviations = 1
+    while deviations < MOST_DEVIATIONS and within(deviations + 1):
+        deviations += 1
     result = scaled(direction, deviations)
-    number = "one standard deviation" if deviations == 1 else f"{deviations:g} standard deviations"
+    number = "one standard deviation" if deviations == 1 else f"{deviations} standard deviations"
     result.info["unit"] = f"{number} of {images} training codes along the direction"
     return result
 
