@@ -159,7 +159,7 @@ def cards_page(
         figures=figures,
         data=data,
         linked=any(card.first_file or card.second_file for card in cards),
-        side=320 if slider else 256,
+        side=320 if slider else 208,  # px: three pairs beside each other at 1400 px, two at 1000
         skipped=[one.reason for one in problems],
         facts=facts,
         time=time.strftime("%Y-%m-%d %H:%M"),
