@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 from edits_data import Faces, parser, table
-from edits_paint import ATTRIBUTES, paint
 
+from padinv.reproduce.painted import ATTRIBUTES, paint
 from padinv.runtime import Model, apply, difference
 from padinv.runtime.editing import auto_space as auto
 from padinv.runtime.editing.pair_change import changed_region

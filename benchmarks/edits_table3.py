@@ -16,44 +16,15 @@ from typing import Any
 
 import numpy as np
 from edits_data import Faces, parser, table
-from edits_paint import ATTRIBUTES, SPATIAL, paint
 
-from padinv.runtime import Model, apply, difference
-from padinv.runtime.editing.pair_change import changed_region
-
-PAPER = {
-    "wide jaw": "12.89:1, spatial",
-    "narrow jaw": "12.89:1, spatial",
-    "bangs": "7.25:1, spatial",
-    "glasses": "5.83:1, spatial",
-    "lipstick": "1:13.73, style",
-    "brows": "1:15.90, style",
-}  # face shape, bangs, glasses, lipstick, eyebrow of Table 3
+from padinv.reproduce.painted import ATTRIBUTES, SPATIAL
+from padinv.reproduce.table3 import PAPER, factor, measure_pair
+from padinv.runtime import Model
 
 
 def measure(model: Model, faces: Faces, attribute: str, pair: int, targets: int) -> dict[str, float]:
     """MSE outside and inside the edited region for both spaces, of one pair."""
-    first = faces.face(pair)
-    others = [faces.face(100 + i) for i in range(targets)]
-    one = model.encode(faces.batch([first, paint(first, attribute)]))
-    b, true = faces.batch(others), faces.batch([paint(face, attribute) for face in others])
-    regions = np.stack([changed_region(b[i], true[i]) for i in range(targets)])[:, None]
-    inv_b = model.encode(b)
-    plain = model.generate_for_encoder(inv_b)
-    direction = difference(one[0], one[1])
-    result = {}
-    for label, space in (("p", "padding"), ("s", "latent")):
-        change = np.square(model.generate_for_encoder(apply(inv_b, direction, space)) - plain)  # type: ignore[arg-type]
-        result[f"out_{label}"] = float((change * (1 - regions)).sum() / (3 * (1 - regions).sum()))
-        result[f"in_{label}"] = float((change * regions).sum() / (3 * regions.sum()))
-    return result
-
-
-def factor(p: float, s: float) -> str:
-    """MSE_p : MSE_s, scaled so that the smaller of them is 1."""
-    if min(s, p) <= 0:
-        return "1:1" if s == p else ("∞:1" if p > s else "1:∞")
-    return f"{p / s:.2f}:1" if p > s else f"1:{s / p:.2f}"
+    return measure_pair(model, faces.face(pair), [faces.face(100 + i) for i in range(targets)], attribute)
 
 
 def main() -> None:

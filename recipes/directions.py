@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 from direction_card import FIGURES, update_card
 from direction_figures import Classifier, Identity, Photographs, measures
-from edits_paint import paint
 from face_data import YEARS, Archive, YuNet, batch, brightness, lighting, pose, read_labels, smile
 from PIL import Image
 
+from padinv.reproduce.painted import paint
 from padinv.runtime.editing import Direction, apply, difference
 from padinv.runtime.editing.fit_direction import fit_direction
 from padinv.runtime.editing.gallery import FOLDER, SUFFIX

@@ -41,10 +41,11 @@ def _outputs(given: list[str]) -> dict[str, Path]:
 
 def command(
     table: Annotated[
-        Literal["table1", "table2"],
+        Literal["table1", "table2", "table3"],
         typer.Argument(
             metavar="TABLE",
-            help="table1: ways to invert. table2: levels of padding, with and without latent regularisation.",
+            help="table1: ways to invert. table2: levels of padding, with and without latent regularisation. "
+            "table3: which space carries painted attributes.",
             show_default=False,
         ),
     ],
@@ -56,7 +57,7 @@ def command(
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the table, its trainings and measurements.")
     ],
     seeds: Annotated[
-        str, typer.Option(metavar="N,N,...", help="Seeds; table2 trains each row with all, table1 with the first.")
+        str, typer.Option(metavar="N,N,...", help="Seeds; table2 trains each row with all, the others with the first.")
     ] = "0,1,2",
     rows: Annotated[
         str | None,
@@ -74,6 +75,8 @@ def command(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the latent optimisation in table1.")] = 1000,
     refine_steps: Annotated[int, typer.Option(min=1, help="Steps of the refinement in table1.")] = 100,
+    pairs: Annotated[int, typer.Option(min=1, help="Painted faces for each attribute in table3.")] = 10,
+    targets: Annotated[int, typer.Option(min=1, help="Faces that receive each edit in table3.")] = 50,
     preset: Annotated[Preset | None, typer.Option(help="Training settings to begin with.")] = None,
     arch: Annotated[Architecture | None, typer.Option(help="Encoder architecture.")] = None,
     train_batch: Annotated[int | None, typer.Option(min=1, help="Images of a training step.")] = None,
@@ -110,10 +113,11 @@ def command(
     if rows is not None and table != "table2":
         raise UsageError("--rows belongs to table2; leave it out")
     require_utf8(out, "--out")
-    require_files(generator, lpips_weights, face_weights, identity_weights)
+    require_files(generator, folders=True)
+    require_files(lpips_weights, face_weights, identity_weights)
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.training_progress import reporter
-    from padinv.reproduce import make_table
+    from padinv.reproduce.make import make_table
     from padinv.reproduce.options import TableOptions
     from padinv.runtime.errors import exit_code
     from padinv.training.encoder.config import resolve
@@ -134,6 +138,8 @@ def command(
         batch=batch,
         steps=steps,
         refine_steps=refine_steps,
+        pairs=pairs,
+        targets=targets,
         outputs=given_outputs,
         rows=None if rows is None else tuple(part.strip() for part in rows.split(",")),
         lpips_weights=lpips_weights,

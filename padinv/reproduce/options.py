@@ -18,10 +18,11 @@ class TableOptions:
         data, val: photographs to train on and to measure on, each anything that `open_pictures` takes.
         out: folder of the table, of the trainings (`runs/`) and of the measurements (`measured/`).
         config: settings of every training; `images` is the budget, `seed`, `reg` and the padding are each row's.
-        seeds: table 2 trains every row once for each; table 1 uses the first.
+        seeds: table 2 trains every row once for each; tables 1 and 3 use the first.
         limit: measure on the first photographs only; None: on all.
         batch: photographs that are reconstructed at once.
         steps, refine_steps: of the latent optimisation and of the refinement, in table 1.
+        pairs, targets: painted faces, and faces that receive the edit, in table 3.
         outputs: name -> folder of another project's reconstructions, in table 1.
         rows: of table 2, such as ('none', 'p0', 'p0-1'); None: up to one level beyond the generator's default.
         lpips_weights: torchvision's file of `config.lpips`; None: looked for in the caches.
@@ -41,6 +42,8 @@ class TableOptions:
     batch: int = 16
     steps: int = 1000
     refine_steps: int = 100
+    pairs: int = 10
+    targets: int = 50
     outputs: dict[str, Path] = field(default_factory=dict)
     rows: tuple[str, ...] | None = None
     lpips_weights: Path | None = None

@@ -102,7 +102,7 @@ class Table:
         seeds = any(len(row.seeds) > 1 for row in self.rows)
         head = ["", *(f"{metric.label} ({metric.better} is better)" for metric in self.metrics)]
         head += [f"MSE / that of {self.reference}", "seconds per image", *(["MSE of the seeds"] if seeds else [])]
-        lines = [f"# {self.title}", "", _line(head), _line(["---"] * len(head))]
+        lines = [f"# {self.title}", "", markdown_line(head), markdown_line(["---"] * len(head))]
         for row in (self._row(row) for row in self.rows):
             cells = [row["label"]]
             cells += [interval_text(row["metrics"][m.name]) if m.name in row["metrics"] else "-" for m in self.metrics]
@@ -111,7 +111,7 @@ class Table:
             if seeds:
                 errors = sorted(figures["mse"] for figures in row["seeds"].values())
                 cells.append(f"{errors[0]:.4g} to {errors[-1]:.4g}" if errors else "-")
-            lines.append(_line(cells))
+            lines.append(markdown_line(cells))
         notes = [*self.notes, *(f"Not measured: {name}: {reason}." for name, reason in self.missing.items())]
         return "\n".join([*lines, "", *(f"- {note}" for note in (*notes, *self.skipped)), ""])
 
@@ -157,5 +157,6 @@ class Table:
         return compare(*pair, self._resamples).get("mse")
 
 
-def _line(cells: Sequence[str]) -> str:
+def markdown_line(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

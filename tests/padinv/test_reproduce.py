@@ -15,9 +15,13 @@ import torch
 from PIL import Image
 from tiny_training import picture_bytes, small_widths, write_generator, write_pictures
 
-from padinv.checkpoints import load_encoder
-from padinv.reproduce import Table, TableOptions, make_table
+from padinv.checkpoints import load_encoder, load_generator
+from padinv.checkpoints.native import save_generator
 from padinv.reproduce.encoders import Variant, ablation_names
+from padinv.reproduce.make import make_table
+from padinv.reproduce.options import TableOptions
+from padinv.reproduce.table import Table
+from padinv.reproduce.table3 import AttributeTable, factor
 from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.locks import folder_lock
 from padinv.runtime.spec import ModelSpec
@@ -68,8 +72,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def rows_of(table: Table) -> dict[str, dict[str, Any]]:
-    return {row["label"]: row for row in table.to_dict()["rows"]}
+def rows_of(table: Table | AttributeTable) -> dict[str, dict[str, Any]]:
+    return {row.get("label", row.get("attribute")): row for row in table.to_dict()["rows"]}
 
 
 def test_rows_of_table_2_go_to_one_level_beyond_the_default() -> None:
@@ -139,7 +143,7 @@ def test_a_stopped_training_stops_the_table_and_the_next_call_resumes(
             make_table("table2", options)
     assert set(trained) == {"none-reg0.003-seed0-16"}
     trained.clear()
-    assert len(make_table("table2", options).rows) == 2
+    assert len(rows_of(make_table("table2", options))) == 2
     assert set(trained) == {"none-reg0-seed0-16"}
 
 
@@ -209,6 +213,7 @@ def test_outputs_are_matched_by_name_and_those_that_lack_are_counted(options: Ta
     Image.open(folder / "p001.png").save(folder / "p001.bmp")
     (folder / "p001.png").unlink()
     table = make_table("table1", replace(options, outputs={"other": folder}))
+    assert isinstance(table, Table)
     row = table.rows[-1]
     assert row.names == ["p001.png", "p003.png"]
     assert row.columns["mse"][0] == 0
@@ -226,6 +231,49 @@ def test_outputs_that_cannot_be_matched_are_refused_before_any_training(
     with pytest.raises(InputError, match=message):
         make_table("table1", replace(options, outputs={"other": write_outputs(tmp_path / "o", files)}))
     assert trained == []
+
+
+@pytest.fixture
+def faces(options: TableOptions, tmp_path: Path) -> TableOptions:
+    """Options whose generator is of aligned faces."""
+    generator = load_generator(options.generator)
+    generator.spec = replace(generator.spec, template="faces")
+    save_generator(tmp_path / "faces.safetensors", generator)
+    return replace(options, generator=tmp_path / "faces.safetensors", pairs=2, targets=3)
+
+
+def test_table_3_measures_both_spaces_of_every_attribute_with_intervals_over_pairs(faces: TableOptions) -> None:
+    table = make_table("table3", faces)
+    rows = rows_of(table)
+    assert list(rows) == ["glasses", "bangs", "wide jaw", "narrow jaw", "lipstick", "brows"]
+    for row in rows.values():
+        assert len(row["pairs"]) == 2
+        assert row["pairs"][0] != row["pairs"][1]
+        for key, value in row["means"].items():
+            assert value == pytest.approx(np.mean([pair[key] for pair in row["pairs"]]), rel=1e-12)
+            assert value > 0
+        expected = row["means"]["out_p"] / row["means"]["out_s"]
+        assert row["factor_out"]["value"] == pytest.approx(expected, rel=1e-9)
+        assert row["factor_out"]["low"] <= expected <= row["factor_out"]["high"]
+    cell = factor(rows["brows"]["means"]["out_p"], rows["brows"]["means"]["out_s"])
+    assert f"| {cell} [" in next(line for line in table.markdown().splitlines() if line.startswith("| brows |"))
+
+
+def test_table_3_refuses_other_alignments_and_too_few_faces_before_training(
+    options: TableOptions, faces: TableOptions, trained: list[str]
+) -> None:
+    with pytest.raises(UsageError, match="template 'faces'"):
+        make_table("table3", options)
+    with pytest.raises(InputError, match="fewer --pairs"):
+        make_table("table3", replace(faces, pairs=5))
+    assert trained == []
+
+
+@pytest.mark.parametrize(
+    ("p", "s", "text"), [(2.0, 1.0, "2.00:1"), (1.0, 4.0, "1:4.00"), (1.0, 0.0, "∞:1"), (0.0, 0.0, "1:1")]
+)
+def test_a_factor_is_padding_to_style(p: float, s: float, text: str) -> None:
+    assert factor(p, s) == text
 
 
 def command_of(options: TableOptions, table: str, *more: object) -> list[object]:
