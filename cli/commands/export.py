@@ -71,12 +71,8 @@ def command(
     Every graph is run in onnxruntime against torch at batch 1, 3 and 8; a difference above 1e-4 aborts the export with
     nothing written. The differences are stored in the bundle's model.json.
     """
-    require_files(source, generator, encoder, folders=True)  # before torch is asked for
-    require_files(card)
     from padinv.cli.console import say
     from padinv.cli.progress import progress_bar
-    from padinv.export.add_engines import Result, add_engines
-    from padinv.export.export_bundle import Options, export_bundle, steps
     from padinv.export.trt_build import BatchProfile, EngineOptions
     from padinv.runtime.bundle import MANIFEST, read_bundle
 
@@ -93,6 +89,11 @@ def command(
         raise UsageError("give either a RUN, or both --generator and --encoder")
     if name is not None and not 0 < len(name) <= 100:
         raise UsageError("--name takes 1 to 100 characters")
+    require_files(source, generator, encoder, folders=True)  # before torch is asked for
+    require_files(card)
+    from padinv.export.add_engines import Result, add_engines
+    from padinv.export.export_bundle import Options, export_bundle, steps
+
     engines = EngineOptions(profile, level, version_compatible, hardware_compatible) if trt else None
     options = Options(name, fp16, compact, weights, opset, card, engines, overwrite)
     of_bundle = source is not None and (source / MANIFEST).is_file()

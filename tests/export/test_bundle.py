@@ -142,7 +142,7 @@ def test_foreign_folders_and_files_are_refused_untouched(tmp_path: Path) -> None
     for name, reason in (
         ("file", "no folder"),
         ("photos", "no bundle"),
-        ("noise", "no readable"),
+        ("noise", "not a readable"),
         ("link", "no folder"),
     ):
         with pytest.raises(UsageError, match=reason):
@@ -235,7 +235,8 @@ def test_export_from_the_command_line(
         (("run", "--batch", "1:2:3"), "add --trt"),
         (("run", "--trt", "--batch", "3:2:1"), "rising order"),
         (("run", "--trt", "--batch", "8"), "MIN:BEST:MAX"),
-        (("run", "--name", ""), "1 to 100"),
+        (("run", "--name", ""), "is empty"),
+        (("run", "--name", "x" * 101), "1 to 100"),
     ],
 )
 def test_wrong_use_is_one_sentence(run_cli: Callable, tmp_path: Path, args: tuple, sentence: str) -> None:

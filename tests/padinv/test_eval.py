@@ -399,8 +399,9 @@ def test_a_bundle_is_measured_where_torch_is_not_installed(tiny_bundle: Path, pi
     assert done.returncode == 0, done.stderr
     assert "MSE" in done.stdout
     assert "lpips_alex: LPIPS 'alex' needs the package 'torch'" in done.stdout
+    (tmp_path / "x.pt").write_bytes(b"x")
     asked = subprocess.run(
-        [sys.executable, "-c", code, *map(str, args), "--identity-weights", "x.pt"],
+        [sys.executable, "-c", code, *map(str, args), "--identity-weights", str(tmp_path / "x.pt")],
         capture_output=True,
         text=True,
         check=False,

@@ -149,7 +149,7 @@ def test_two_generators_do_not_mix(call):
 def test_layers_are_read_like_ranges():
     assert editing.parse_layers("0-2, 5", 8) == [0, 1, 2, 5]
     assert editing.parse_layers("6-", 8) == [6, 7]
-    for bad, sentence in [("", "names no layers"), ("a", "names no layers"), ("4-2", "no range"), ("0-8", "0-7")]:
+    for bad, sentence in [("", "names no layers"), ("a", "names no layers"), ("4-2", "not a range"), ("0-8", "0-7")]:
         with pytest.raises(UsageError, match=sentence):
             editing.parse_layers(bad, 8)
 
@@ -186,7 +186,7 @@ def test_files_that_are_no_directions(tmp_path):
     refused("not finite", {**good, "wp": np.full(SPEC.wp_shape, np.nan, np.float32)})
     refused("const has shape", {**good, "const": np.zeros((3, 5, 5), np.float32)})
     refused("notes are not a JSON object", good, info="[" * 100_000)
-    refused("no part of an inversion", {**good, "pad_x": good["pad_4"]})
+    refused("not part of an inversion", {**good, "pad_x": good["pad_4"]})
     refused("has type I32", {**good, "wp": np.zeros(SPEC.wp_shape, np.int32)})
     path.write_bytes(b"\xff" * 64)
     with pytest.raises(InputError, match="cannot be read as a direction"):

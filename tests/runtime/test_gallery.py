@@ -127,7 +127,7 @@ def test_zero_arrays_cost_no_space_and_come_back(tmp_path: Path) -> None:
         ({"const": [-1, 4, 4]}, "is not a shape"),
         ({"const": "much"}, "is not a shape"),
         ({"const": [True, 4, 4]}, "is not a shape"),
-        ({"hat": [4, 4]}, "no part of an inversion"),
+        ({"hat": [4, 4]}, "not part of an inversion"),
         ([1], "not a JSON object"),
     ],
 )
