@@ -96,6 +96,9 @@ def frozen_statistics(trainer: EncoderTrainer) -> EncoderTrainer:
     for module in trainer.raw_encoder.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
+    if trainer.raw_discriminator is not None:
+        # The minibatch standard deviation groups images across the batch; a group of one looks at no other image.
+        trainer.raw_discriminator.mbstd_group = 1
     return trainer
 
 
