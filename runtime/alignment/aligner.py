@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -103,7 +104,8 @@ class Aligner:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its settings: another process opens a detector of its own."""
-        return Aligner, (self.template, self.mode, self._landmarks, self._face, self.fit, None, self._threads)
+        settings = partial(Aligner, landmarks=self._landmarks, face=self._face, fit=self.fit, threads=self._threads)
+        return settings, (self.template, self.mode)
 
     @property
     def active(self) -> bool:
