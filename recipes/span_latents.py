@@ -19,7 +19,6 @@ from padinv import load_encoder, load_generator
 from padinv.checkpoints.native import generator_hash, save_encoder, save_generator
 from padinv.data import Pictures, to_float
 from padinv.models.encoder import Encoder
-from padinv.models.generator import Generator
 from padinv.picture_sources import open_pictures
 from padinv.training.generator.latent_span import mix_generators, span_encoder, span_generator, span_of
 
@@ -37,14 +36,6 @@ def codes(encoder: Encoder, data: str, count: int) -> torch.Tensor:
     return torch.cat(found)
 
 
-def measured(generator: Generator) -> Generator:
-    """The generator with `w_avg` measured on 10,000 samples."""
-    z = torch.randn(10_000, generator.spec.z_dim, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        generator.w_avg.copy_(generator.mapping(z).mean(dim=0))
-    return generator
-
-
 def span(arguments: argparse.Namespace) -> None:
     generator = load_generator(arguments.generator)
     wplus = load_encoder(arguments.wplus)
@@ -60,7 +51,8 @@ def span(arguments: argparse.Namespace) -> None:
 
 def mix(arguments: argparse.Namespace) -> None:
     first, second = load_generator(arguments.generator), load_generator(arguments.fine_tuned)
-    mixed = measured(mix_generators(first, second, arguments.share))
+    mixed = mix_generators(first, second, arguments.share)
+    mixed.measure_w_avg()
     record = {"source": f"recipes/span_latents.py mix --share {arguments.share}"}
     save_generator(arguments.out, mixed, record=record)
 

@@ -129,7 +129,7 @@ class FastBody(nn.Module):
     def __init__(self, spec: ModelSpec, const: bool, pad_resolutions: tuple[int, ...], size: str | None = None) -> None:
         super().__init__()
         self.spec = spec
-        sizes = widths(spec.image_size) if size is None else widths(spec.image_size, size)
+        sizes = widths(spec.image_size, size)
         plan = sizes.stages
         self.resolutions = tuple(plan)  # finest first
         if too_fine := [r for r in pad_resolutions if r not in plan]:

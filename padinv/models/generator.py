@@ -60,6 +60,12 @@ class Generator(nn.Module):
         w = self.mapping_network(z)
         return w if truncation == 1.0 else self.w_avg.lerp(w, truncation)
 
+    @torch.no_grad()
+    def measure_w_avg(self) -> None:
+        """Set `w_avg` to the mean code of 10,000 samples, the same ones at every call."""
+        z = torch.randn(10_000, self.spec.z_dim, generator=torch.Generator().manual_seed(0)).to(self.w_avg.device)
+        self.w_avg.copy_(torch.cat([self.mapping(part) for part in z.split(1_000)]).mean(dim=0))
+
     def broadcast(self, w: Tensor) -> Tensor:
         """w [N, w_dim] -> wp [N, L, w_dim], the same code for every layer."""
         return w.unsqueeze(1).expand(-1, self.spec.num_layers, -1)

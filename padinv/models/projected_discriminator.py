@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from padinv.losses.backbones import load_backbone
-from padinv.models.efficientnet import load_efficientnet
+from padinv.models.efficientnet import MEAN, STD, load_efficientnet
 
 BACKBONES = ("squeezenet", "efficientnet-lite0")
 # Where features leave SqueezeNet: module index and channels, at 1/2, 1/4, 1/8 and 1/16 of the image's side.
 _TAPS = ((1, 64), (4, 128), (7, 256), (12, 512))
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's statistics, on [0, 1]
 
 
 class SqueezeNetMaps(nn.Module):
@@ -33,8 +32,8 @@ class SqueezeNetMaps(nn.Module):
     def __init__(self, features: nn.Sequential) -> None:
         super().__init__()
         self.features = features
-        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = ((images + 1) * 0.5 - self.mean) / self.std

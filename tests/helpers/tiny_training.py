@@ -19,7 +19,7 @@ from padinv.runtime.spec import ModelSpec
 SPEC = ModelSpec(32, (8, 8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2)
 
 
-def small_widths(image_size: int) -> Widths:
+def small_widths(image_size: int, size: str | None = None) -> Widths:
     """In place of `padinv.models.fast_encoder.widths`: the same resolutions, narrow."""
     stages, resolution = {}, image_size // 2
     while resolution >= 4:

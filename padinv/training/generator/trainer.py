@@ -282,8 +282,7 @@ class GanTrainer:
     def finished_generator(self) -> Generator:
         """The averaged generator, its `w_avg` measured on 10,000 samples, in eval mode."""
         result = copy.deepcopy(self.average)
-        z = torch.randn(10_000, result.spec.z_dim, generator=torch.Generator().manual_seed(0)).to(self.device)
-        result.w_avg.copy_(torch.cat([result.mapping(part) for part in z.split(1_000)]).mean(dim=0))
+        result.measure_w_avg()
         return result.eval()
 
     @torch.no_grad()
