@@ -15,7 +15,7 @@ from padinv.runtime.text import printable
 if TYPE_CHECKING:
     from padinv.training.loop import Outcome
 
-SHOWN_TERMS = ("g", "rec", "pix", "per", "id", "adv", "reg", "d")
+SHOWN_TERMS = ("g", "rec", "pix", "per", "id", "adv", "reg", "smooth", "d")
 LINE_SECONDS = 30.0
 
 

@@ -1,4 +1,4 @@
-"""The encoder's objective: the five terms of the paper's eq. 6 (section 3.4) with their weights."""
+"""The encoder's objective: the five terms of the paper's eq. 6 (section 3.4) and one of ours, with their weights."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padinv.losses.border import ring_smoothness
 from padinv.losses.latent import latent_norm
 from padinv.losses.pixel import pixel_loss
 from padinv.runtime.errors import UsageError
 
-TERMS = ("pix", "per", "id", "adv", "reg")
+TERMS = ("pix", "per", "id", "adv", "reg", "smooth")
 
 
 class Objective(nn.Module):
-    """L = pix + per + id + adv + reg, each with its weight; a term without weight is not computed.
+    """L = pix + per + id + adv + reg + smooth, each with its weight; a term without weight is not computed.
 
     Args:
         weights: term -> weight.
@@ -41,7 +42,14 @@ class Objective(nn.Module):
         self.identity = identity if "id" in self.weights else None
 
     def terms(
-        self, output: Tensor, target: Tensor, wp: Tensor, w_avg: Tensor, adversarial: Tensor | None = None
+        self,
+        output: Tensor,
+        target: Tensor,
+        wp: Tensor,
+        w_avg: Tensor,
+        adversarial: Tensor | None = None,
+        *,
+        rings: Mapping[int, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """The unweighted terms, each a scalar.
 
@@ -49,6 +57,7 @@ class Objective(nn.Module):
             output, target: [N, 3, S, S] in [-1, 1].
             wp, w_avg: [N, L, w_dim], [w_dim].
             adversarial: the `adv` term, computed by who owns the discriminator.
+            rings: {r: [N, C_r, 4r+4]}, for `smooth`; without any it is 0.
 
         Raises:
             UsageError: `adv` has a weight but was not given.
@@ -65,6 +74,8 @@ class Objective(nn.Module):
                 values[name] = self.identity(output, target).mean()
             elif name == "reg":
                 values[name] = latent_norm(wp, w_avg)
+            elif name == "smooth":
+                values[name] = ring_smoothness(rings) if rings else output.new_zeros(())
             elif adversarial is None:
                 raise UsageError("the term 'adv' has a weight, but no discriminator was given")
             else:

@@ -36,3 +36,10 @@ def concat_ring(x: Tensor, ring: Tensor) -> Tensor:
     left, right = ring[:, :, 2 * r + 4 : 3 * r + 4], ring[:, :, 3 * r + 4 :]
     middle = torch.cat([left.unsqueeze(3), x, right.unsqueeze(3)], dim=3)
     return torch.cat([top.unsqueeze(2), middle, bottom.unsqueeze(2)], dim=2)
+
+
+def ring_walk(r: int) -> list[int]:
+    """Positions of the ring around a map of side r in the order of a walk: clockwise from the top left corner."""
+    top, bottom = list(range(r + 2)), list(range(r + 2, 2 * r + 4))
+    left, right = list(range(2 * r + 4, 3 * r + 4)), list(range(3 * r + 4, 4 * r + 4))
+    return [*top, *right, *reversed(bottom), *reversed(left)]

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from padinv.losses.adversarial import discriminator_loss, gradient_penalty
+from padinv.losses.border import border_patches, patch_side
 from padinv.losses.objective import loss_image
 from padinv.training.encoder.trainer import EncoderTrainer
 
@@ -133,6 +134,9 @@ def _step_bytes(trainer: EncoderTrainer, weights: list[Tensor]) -> int:
     precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.mixed_precision)
     encoder, generator, discriminator = trainer.raw_encoder, trainer.generator, trainer.raw_discriminator
 
+    def seen(image: Tensor) -> Tensor:
+        return image if config.adv_view == "whole" else border_patches(image, patch_side(size))
+
     def autocast() -> Any:
         return torch.autocast(device.type, precision, enabled=precision is not None)
 
@@ -146,11 +150,11 @@ def _step_bytes(trainer: EncoderTrainer, weights: list[Tensor]) -> int:
                 fake = loss_image(generator.synthesis(wp, const, rings), size).float()
                 adversarial = None
                 if discriminator is not None:
-                    adversarial = type(discriminator).forward(discriminator, fake).float().mean()
-                terms = trainer.objective.terms(fake, real, wp, encoder.w_avg, adversarial)
+                    adversarial = type(discriminator).forward(discriminator, seen(fake)).float().mean()
+                terms = trainer.objective.terms(fake, real, wp, encoder.w_avg, adversarial, rings=rings)
             total = trainer.objective.total(terms)
             gradients = torch.autograd.grad(total, list(encoder.parameters()))
-            fake = fake.detach()
+            real, fake = seen(real), seen(fake.detach())
             del wp, const, rings, terms, total, adversarial, gradients
             if discriminator is not None:
                 with autocast():

@@ -11,7 +11,7 @@ from padinv.models.generator import Generator
 from padinv.runtime.errors import UsageError
 from padinv.runtime.spec import ModelSpec
 from padinv.training.encoder.config import TrainConfig
-from padinv.training.encoder.trainer import drop_padding
+from padinv.training.encoder.disturbed_padding import drop_padding
 
 SPEC = ModelSpec(32, (8, 8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2)
 

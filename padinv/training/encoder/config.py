@@ -20,6 +20,7 @@ ARCHITECTURES = ("reference", "fast")
 SIZES = ("small", "medium", "large")
 BACKBONES = ("alex", "vgg", "squeeze")
 FORMS = ("logistic", "critic")
+VIEWS = ("whole", "border")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class TrainConfig:
         below=1,
     )
     padding_dropout_max_res: int = setting(8, "Resolution up to which padding is dropped.", low=4)
+    ring_noise: float = setting(
+        0.0, "Noise on the predicted padding while training, relative to the size of each ring.", low=0
+    )
     images: int = setting(6_400_000, "Length of the training in images.", low=1)
     batch: int = setting(8, "Images of a forward pass in each process.", low=1)
     accumulate: int = setting(
@@ -67,11 +71,17 @@ class TrainConfig:
     id: float = setting(0.0, "Weight of the identity term; faces only.", low=0)
     adv: float = setting(0.0, "Weight of the adversarial term.", low=0)
     reg: float = setting(0.003, "Weight of the latent regularisation.", low=0)
+    smooth: float = setting(0.0, "Weight of the smoothness of the predicted padding along each ring.", low=0)
     lpips: str = setting("alex", "LPIPS backbone.", choices=BACKBONES)
     adv_form: str = setting(
         "logistic",
         "Form of the adversarial term: the reference implementation's, or critic as printed in the paper.",
         choices=FORMS,
+    )
+    adv_view: str = setting(
+        "whole",
+        "What the discriminator sees: whole images, or patches along the border (with a new discriminator).",
+        choices=VIEWS,
     )
     lr_d: float = setting(1e-4, "Learning rate of the discriminator.", low=0)
     beta1_d: float = setting(0.9, "Adam's first beta, of the discriminator.", low=0, below=1)
@@ -111,7 +121,8 @@ class TrainConfig:
     @property
     def weights(self) -> dict[str, float]:
         """Terms that take part, with their weights."""
-        return {name: getattr(self, name) for name in ("pix", "per", "id", "adv", "reg") if getattr(self, name) > 0}
+        names = ("pix", "per", "id", "adv", "reg", "smooth")
+        return {name: getattr(self, name) for name in names if getattr(self, name) > 0}
 
     def rate_at(self, images_seen: int) -> float:
         """The encoder's learning rate for the step that begins after `images_seen` images."""

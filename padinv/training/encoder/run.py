@@ -19,6 +19,7 @@ from padinv import __version__
 from padinv.checkpoints import generator_hash, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints.native import read_header, save_encoder_state, save_generator
 from padinv.data import CACHE_BYTES, Pictures, StepBatches, batches, size_hint
+from padinv.losses.border import patch_side
 from padinv.models.discriminator import Discriminator
 from padinv.models.encoder import shared_weights
 from padinv.models.generator import Generator
@@ -28,7 +29,7 @@ from padinv.training.background_writer import BackgroundWriter, snapshot
 from padinv.training.encoder.config import TrainConfig
 from padinv.training.encoder.options import RunOptions, build_objective, check_inputs
 from padinv.training.encoder.trainer import EncoderTrainer
-from padinv.training.generator.discriminator_init import discriminator_for
+from padinv.training.generator.discriminator_init import discriminator_for, new_discriminator
 from padinv.training.launch import check_launcher_settings, make_accelerator, set_arithmetic
 from padinv.training.loop import Outcome, run_loop
 from padinv.training.memory_estimate import MemoryEstimate, estimate_memory
@@ -65,7 +66,10 @@ class Training:
         spec = self.generator.spec
         objective = build_objective(config, options, spec.template)
         self.discriminator: Discriminator | None = None
-        if config.adv > 0:
+        if config.adv > 0 and config.adv_view == "border":
+            torch.manual_seed(config.seed)
+            self.discriminator = new_discriminator(spec, patch_side(spec.image_size))
+        elif config.adv > 0:
             own = load_discriminator(options.generator)
             if own is None:
                 self.reporter.message(f"{options.generator} holds no discriminator; a fresh one is trained along")
@@ -185,7 +189,9 @@ class Training:
         details = {"preset": self.options.preset, "reasons": reasons, **self._circumstances()}
         folder.write_config(self.identity, details)
         if fresh or not folder.generator_file.exists():
-            save_generator(folder.generator_file, self.generator, self.discriminator, {"source": self.hash})
+            whole = self.config.adv_view == "whole"  # a discriminator of patches is of no use with the generator
+            critic = self.discriminator if whole else None
+            save_generator(folder.generator_file, self.generator, critic, {"source": self.hash})
         folder.trim_metrics(self.trainer.images_seen)
 
     def _circumstances(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from padinv.data import to_float
 from padinv.losses.adversarial import discriminator_loss, encoder_adversarial_loss, gradient_penalty, lazy_weight
+from padinv.losses.border import border_patches, patch_side
 from padinv.losses.objective import Objective, loss_image
 from padinv.models.discriminator import Discriminator
 from padinv.models.encoder import Encoder
@@ -21,39 +22,12 @@ from padinv.models.generator import Generator
 from padinv.runtime.errors import MismatchError, PadInvError, UsageError
 from padinv.training.activation_checkpointing import checkpoint_blocks, encoder_blocks
 from padinv.training.encoder.config import TrainConfig
+from padinv.training.encoder.disturbed_padding import disturb_padding
 from padinv.training.weight_average import WeightAverage, ramped_decay
 
 
 class DivergenceError(PadInvError):
     """A loss or gradient became infinite or not a number."""
-
-
-def drop_padding(
-    generator: Generator,
-    const: Tensor | None,
-    rings: dict[int, Tensor] | None,
-    share: float,
-    *,
-    max_res: int,
-) -> tuple[Tensor | None, dict[int, Tensor] | None]:
-    """Replace the predicted constant and coarse rings of some images by the generator's own.
-
-    Args:
-        generator: whose constant and zero padding take their place.
-        const: [N, C_4, 4, 4] or None.
-        rings: {r: [N, C_r, 4r+4]} or None.
-        share: chance per image, 0 to 1.
-        max_res: resolution up to which rings are replaced.
-    """
-    first = const if const is not None else next(iter((rings or {}).values()), None)
-    if first is None:
-        return const, rings
-    kept = torch.rand(first.shape[0], 1, 1, device=first.device) >= share
-    if const is not None:
-        const = torch.where(kept[..., None], const, generator.const.to(const.dtype))
-    if rings is not None:
-        rings = {r: ring * kept.to(ring.dtype) if r <= max_res else ring for r, ring in rings.items()}
-    return const, rings
 
 
 def _add(sums: dict[str, Tensor], terms: Mapping[str, Tensor], parts: int) -> None:
@@ -197,19 +171,16 @@ class EncoderTrainer:
         config = self.config
         with self.accelerator.autocast():
             wp, const, rings = self.encoder(real)
-            if config.padding_dropout > 0:
-                const, rings = drop_padding(
-                    self.generator, const, rings, config.padding_dropout, max_res=config.padding_dropout_max_res
-                )
-            fake = loss_image(self.synthesis(wp, const, rings), real.shape[-1]).float()
+            used = disturb_padding(config, self.generator, const, rings)
+            fake = loss_image(self.synthesis(wp, *used), real.shape[-1]).float()
             adversarial = None
             if self.raw_discriminator is not None:
                 self.raw_discriminator.requires_grad_(False)
                 # The bare module: DDP has nothing to synchronise while the discriminator is frozen.
-                logits = Discriminator.forward(self.raw_discriminator, fake)
+                logits = Discriminator.forward(self.raw_discriminator, self._seen(fake))
                 self.raw_discriminator.requires_grad_(True)
                 adversarial = encoder_adversarial_loss(logits, config.adv_form)
-            terms = self.objective.terms(fake, real, wp, self.raw_encoder.w_avg, adversarial)
+            terms = self.objective.terms(fake, real, wp, self.raw_encoder.w_avg, adversarial, rings=rings)
         return fake, {**terms, "total": self.objective.total(terms)}
 
     def _discriminator_step(self, pairs: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -218,7 +189,7 @@ class EncoderTrainer:
         assert self.raw_discriminator is not None
         weight = lazy_weight(self.step_count, config.r1_gamma, config.r1_interval)
         sums: dict[str, Tensor] = {}
-        for k, (real, fake) in enumerate(pairs):
+        for k, (real, fake) in enumerate((self._seen(a), self._seen(b)) for a, b in pairs):
             with self._gathering(self.discriminator, last=k == len(pairs) - 1):
                 with self.accelerator.autocast():
                     loss = discriminator_loss(self.discriminator(real), self.discriminator(fake), config.adv_form)
@@ -232,6 +203,11 @@ class EncoderTrainer:
         self.optimizer_d.step()
         self.optimizer_d.zero_grad()
         return sums
+
+    def _seen(self, image: Tensor) -> Tensor:
+        """What the discriminator sees of images [N, 3, S, S]: all, or patches along the border."""
+        whole = self.config.adv_view == "whole"
+        return image if whole else border_patches(image, patch_side(image.shape[-1]))
 
     def _gathering(self, network: Any, *, last: bool) -> AbstractContextManager[Any]:
         """Gradients add up in each process, and are exchanged at the last pass of a step."""

@@ -6,6 +6,11 @@ from padinv.models.discriminator import Discriminator
 from padinv.runtime.spec import ModelSpec
 
 
+def new_discriminator(spec: ModelSpec, side: int) -> Discriminator:
+    """A discriminator at random weights for images of a side up to the generator's resolution."""
+    return Discriminator(side, spec.channels[: side.bit_length() - 2])
+
+
 def discriminator_for(spec: ModelSpec, own: Discriminator | None) -> Discriminator:
     """A discriminator for images of side `spec.image_size`.
 
@@ -16,7 +21,7 @@ def discriminator_for(spec: ModelSpec, own: Discriminator | None) -> Discriminat
     """
     size = spec.image_size
     if own is None:
-        return Discriminator(size, spec.channels[: len(spec.resolutions)][: size.bit_length() - 2])
+        return new_discriminator(spec, size)
     if own.resolution == size:
         return own
     dropped = (own.resolution // size).bit_length() - 1

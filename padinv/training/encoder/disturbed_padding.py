@@ -1,0 +1,51 @@
+"""Disturbing the predicted padding while training: dropping some of it, and adding noise to it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from padinv.losses.border import noisy_rings
+from padinv.models.generator import Generator
+from padinv.training.encoder.config import TrainConfig
+
+
+def disturb_padding(
+    config: TrainConfig, generator: Generator, const: Tensor | None, rings: dict[int, Tensor] | None
+) -> tuple[Tensor | None, dict[int, Tensor] | None]:
+    """The padding that the generator gets in a training step, as the settings say. Arguments: see `drop_padding`."""
+    if config.ring_noise > 0 and rings is not None:
+        rings = noisy_rings(rings, config.ring_noise)
+    if config.padding_dropout > 0:
+        const, rings = drop_padding(
+            generator, const, rings, config.padding_dropout, max_res=config.padding_dropout_max_res
+        )
+    return const, rings
+
+
+def drop_padding(
+    generator: Generator,
+    const: Tensor | None,
+    rings: dict[int, Tensor] | None,
+    share: float,
+    *,
+    max_res: int,
+) -> tuple[Tensor | None, dict[int, Tensor] | None]:
+    """Replace the predicted constant and coarse rings of some images by the generator's own.
+
+    Args:
+        generator: whose constant and zero padding take their place.
+        const: [N, C_4, 4, 4] or None.
+        rings: {r: [N, C_r, 4r+4]} or None.
+        share: chance per image, 0 to 1.
+        max_res: resolution up to which rings are replaced.
+    """
+    first = const if const is not None else next(iter((rings or {}).values()), None)
+    if first is None:
+        return const, rings
+    kept = torch.rand(first.shape[0], 1, 1, device=first.device) >= share
+    if const is not None:
+        const = torch.where(kept[..., None], const, generator.const.to(const.dtype))
+    if rings is not None:
+        rings = {r: ring * kept.to(ring.dtype) if r <= max_res else ring for r, ring in rings.items()}
+    return const, rings
