@@ -19,6 +19,7 @@ from padinv.runtime.backends import open_session
 from padinv.runtime.bundle import MANIFEST, Bundle, read_bundle, write_manifest
 from padinv.runtime.errors import BackendError, BundleError, OutputError, UsageError
 from padinv.runtime.files import TEMPORARY_PREFIX, write_bytes
+from padinv.runtime.passes import trained_passes
 from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def add_engines(source: Bundle, out: Path | str | None, options: Options, step: 
         return Result(source)
     with _in_place(source) if in_place else _copy(source, Path(out or ""), options.overwrite, step) as folder:
         step("running the networks in onnxruntime")
-        expected = make_reference(source.spec, source.constants(), _sessions(source))
+        expected = make_reference(
+            source.spec, source.constants(), _sessions(source), passes=trained_passes(source.encoder)
+        )
         compact = source.manifest.get("compact") is True
         record = build_checked_engines(folder, source.spec, expected, options, step, compact)
         manifest = {key: value for key, value in source.manifest.items() if key not in ("files", "format")}
@@ -165,7 +168,8 @@ def build_checked_engines(
             for session in sessions.values():
                 session.close()
 
-    return build_engines(folder, spec, options.precisions, options.engines, check, step, compact)
+    shapes = {graph: {name: array.shape[1:] for name, array in expected.feeds[graph].items()} for graph in GRAPHS}
+    return build_engines(folder, spec, shapes, options.precisions, options.engines, check, step, compact)
 
 
 def is_export_of(out: Path | str, pair: Any) -> bool:

@@ -40,14 +40,14 @@ def rounded(module: Network) -> Network:
 
 
 class CompactEncoder(nn.Module):
-    """image -> wp, const, pad_4, pad_8, ...; parameters are called `encoder.*`."""
+    """image (and error) -> wp, const, pad_4, pad_8, ...; parameters are called `encoder.*`."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        wp, const, rings = self.encoder(image)
+    def forward(self, image: Tensor, error: Tensor | None = None) -> tuple[Tensor, ...]:
+        wp, const, rings = self.encoder(image, error)
         return (wp, *complete(self.encoder.spec, self.encoder.const, wp, const, rings))
 
 

@@ -100,7 +100,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     from padinv.export.torch_reference import torch_run
 
     check_pair(pair.generator, pair.encoder)
-    if options.compact and pair.encoder.config.refinements:
+    if options.compact and pair.encoder.config.refinements and not pair.encoder.takes_error:
         raise UsageError(
             "an encoder that refines its codes in steps (ReStyle) holds the generator, too, so that a compact bundle "
             "would store it twice; nothing was exported; leave out --compact"
@@ -117,7 +117,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     require_packages()
     import_onnxruntime()
     spec, opset = pair.generator.spec, options.opset or DEFAULT_OPSET
-    table = graphs(spec)
+    table = graphs(spec, pair.encoder.config.passes)
     constants = {"w_avg": pair.generator.w_avg.numpy(), "const": pair.generator.const.detach().numpy()}
     with staged_folder(out, options.overwrite) as folder:
 
@@ -153,7 +153,9 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
             save_model(folder / "weights.safetensors", pair.generator, pair.encoder, half=True)
 
         step("running the networks in torch")
-        expected = make_reference(spec, constants, torch_run(pair.generator, pair.encoder))
+        expected = make_reference(
+            spec, constants, torch_run(pair.generator, pair.encoder), passes=pair.encoder.config.passes
+        )
         step("comparing onnxruntime with torch")
         parity = {
             "fp32": _parity(compare(expected, _files(folder), GRAPHS, ONNX), "float32 graphs in onnxruntime, CPU", ONNX)

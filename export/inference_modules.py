@@ -226,12 +226,16 @@ class LeanEncoder(nn.Module):
         super().__init__()
         self.encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
         fold_batchnorm(self.encoder.body)
-        if self.encoder.generator is not None:  # part of an encoder that refines its codes in steps
+        if self.encoder.takes_error:
+            self.encoder.generator = None  # the graph is one pass; whoever calls it runs the generator between two
+        elif self.encoder.generator is not None:  # part of an encoder that refines its codes in steps
             self.encoder.generator = LeanSynthesis(self.encoder.generator)  # type: ignore[arg-type]
         self.encoder.body.to(dtype)
         self.dtype = dtype
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None, dict[int, Tensor] | None]:
-        """image [N, 3, S, S] in [-1, 1] -> (wp, const or None, rings or None), as `Encoder`."""
-        result: tuple[Tensor, Tensor | None, dict[int, Tensor] | None] = self.encoder(image.to(self.dtype))
+    def forward(
+        self, image: Tensor, error: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, dict[int, Tensor] | None]:
+        """image, error [N, 3, S, S] -> (wp, const or None, rings or None), as `Encoder`."""
+        result: tuple[Tensor, Tensor | None, dict[int, Tensor] | None] = self.encoder(image.to(self.dtype), error)
         return result

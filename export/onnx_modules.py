@@ -12,6 +12,7 @@ from padinv.export.inference_modules import LeanEncoder, LeanGenerator, LeanMapp
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
 from padinv.runtime.errors import MismatchError
+from padinv.runtime.passes import encoder_inputs
 from padinv.runtime.spec import ModelSpec
 
 BATCH_AXIS = "batch"
@@ -47,19 +48,19 @@ class Graph:
         return {name: {0: BATCH_AXIS} for name in (*self.inputs, *self.outputs)}
 
 
-def graphs(spec: ModelSpec) -> dict[str, Graph]:
-    """The graphs of a model by name, as docs/how-it-works.md names them."""
-    size, resolution = spec.image_size, spec.resolution
+def graphs(spec: ModelSpec, passes: int = 1) -> dict[str, Graph]:
+    """The graphs of a model by name, as docs/how-it-works.md names them; `passes` of the encoder."""
+    resolution = spec.resolution
     latents = spec.latent_shapes
     return {
-        "encoder": Graph("encoder", {"image": (3, size, size)}, latents),
+        "encoder": Graph("encoder", dict(encoder_inputs(spec.image_size, passes)), latents),
         "generator": Graph("generator", latents, {"output": (3, resolution, resolution)}),
         "mapping": Graph("mapping", {"z": (spec.z_dim,)}, {"w": (spec.w_dim,)}),
     }
 
 
 class EncoderGraph(nn.Module):
-    """image -> wp, const, pad_4, pad_8, ...: always all of them.
+    """image -> wp, const, pad_4, pad_8, ...: always all of them. An iterative encoder's takes image and error.
 
     What the encoder does not predict comes out as the generator has it: the learned constant, zero rings.
     """
@@ -69,8 +70,8 @@ class EncoderGraph(nn.Module):
         self.spec = encoder.spec
         self.lean = LeanEncoder(encoder, dtype)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        wp, const, rings = self.lean(image)
+    def forward(self, image: Tensor, error: Tensor | None = None) -> tuple[Tensor, ...]:
+        wp, const, rings = self.lean(image, error)
         return (wp, *complete(self.spec, self.lean.encoder.const, wp, const, rings))
 
 

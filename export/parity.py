@@ -10,6 +10,7 @@ import numpy as np
 
 from padinv.runtime.errors import ExportError
 from padinv.runtime.images import average_pool
+from padinv.runtime.passes import ERROR
 from padinv.runtime.spec import ModelSpec
 
 BATCHES = (1, 3, 8)
@@ -61,7 +62,9 @@ class Reference:
     reconstruction: np.ndarray = field(repr=False)
 
 
-def make_reference(spec: ModelSpec, constants: Mapping[str, np.ndarray], run: Run, seed: int = 0) -> Reference:
+def make_reference(
+    spec: ModelSpec, constants: Mapping[str, np.ndarray], run: Run, seed: int = 0, *, passes: int = 1
+) -> Reference:
     """Seeded inputs, and what `run` makes of them.
 
     The pictures are the generator's own samples. The generator's rows are by turns what the encoder predicts, and
@@ -69,6 +72,7 @@ def make_reference(spec: ModelSpec, constants: Mapping[str, np.ndarray], run: Ru
 
     Args:
         constants: `w_avg` [w_dim] and `const` [C_4, 4, 4].
+        passes: of the encoder, which takes an error beside the image if there are several.
     """
     noise = np.random.RandomState(seed)
 
@@ -90,7 +94,10 @@ def make_reference(spec: ModelSpec, constants: Mapping[str, np.ndarray], run: Ru
     }
     pictures = np.clip(run("generator", plain)["output"], -1, 1)
     image = average_pool(pictures, spec.image_size).astype(np.float32)
-    predicted = run("encoder", {"image": image})
+    seen = {"image": image}
+    if passes > 1:  # what a reconstruction may lack, as large as such errors are
+        seen[ERROR] = (0.2 * normal(*image.shape)).astype(np.float32)
+    predicted = run("encoder", seen)
     wild = {
         "wp": np.stack([codes(normal(ROWS, spec.z_dim)) for _ in range(spec.num_layers)], axis=1),
         "const": constants["const"] + 0.3 * constants["const"].std() * normal(ROWS, *spec.const_shape),
@@ -100,7 +107,7 @@ def make_reference(spec: ModelSpec, constants: Mapping[str, np.ndarray], run: Ru
     for name in spec.latent_shapes:
         latents[name] = predicted[name].copy()
         latents[name][1::2] = wild[name][1::2]
-    feeds = {"encoder": {"image": image}, "generator": latents, "mapping": {"z": z}}
+    feeds = {"encoder": seen, "generator": latents, "mapping": {"z": z}}
     outputs = {"encoder": predicted, **{graph: run(graph, feeds[graph]) for graph in ("generator", "mapping")}}
     return Reference(feeds, outputs, run("generator", predicted)["output"])
 

@@ -15,6 +15,7 @@ from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
 from padinv.runtime.backends.protocol import on_host
 from padinv.runtime.errors import BackendError, MismatchError
+from padinv.runtime.passes import ERROR, encoder_inputs
 
 PRECISIONS = ("fp64", "fp32", "tf32", "bf16", "fp16")
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -60,7 +61,7 @@ class TorchNetworks:
         if graph == "generator":
             rings = {r: feeds[f"pad_{r}"] for r in spec.pad_resolutions}
             return {"output": self.generator.synthesis(feeds["wp"], feeds["const"], rings)}
-        wp, const, predicted = self.encoder(feeds["image"])
+        wp, const, predicted = self.encoder(feeds["image"], feeds.get(ERROR))
         values = (wp, *complete(spec, self.encoder.const, wp, const, predicted))
         return dict(zip(spec.latent_shapes, values, strict=True))
 
@@ -78,7 +79,8 @@ class TorchSession:
 
     def __init__(self, networks: TorchNetworks, graph: str, precision: str) -> None:
         latents = tuple(networks.spec.latent_shapes)
-        names = {"encoder": (("image",), latents), "generator": (latents, ("output",)), "mapping": (("z",), ("w",))}
+        images = tuple(encoder_inputs(networks.spec.image_size, networks.encoder.config.passes))
+        names = {"encoder": (images, latents), "generator": (latents, ("output",)), "mapping": (("z",), ("w",))}
         self.inputs, self.outputs = names[graph]
         self.backend = f"torch, {networks.device.type}"
         self.notes: list[str] = []

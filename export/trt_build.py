@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,11 +111,6 @@ def timing_cache_file(here: Platform) -> Path:
     return Path(root) / "padinv" / "tensorrt" / f"timings-{here.arch}-{here.version}.cache"
 
 
-def input_shapes(spec: ModelSpec) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Graph -> input -> shape without the batch axis."""
-    return {"encoder": {"image": (3, spec.image_size, spec.image_size)}, "generator": dict(spec.latent_shapes)}
-
-
 def folded(model: bytes) -> bytes:
     """An ONNX graph with everything computed that depends on stored tensors alone.
 
@@ -149,7 +144,7 @@ class EngineBuilder:
     def build(
         self,
         model: bytes,
-        shapes: dict[str, tuple[int, ...]],
+        shapes: Mapping[str, tuple[int, ...]],
         batch: BatchProfile,
         precision: str,
         options: EngineOptions | None = None,
@@ -236,6 +231,7 @@ class EngineBuilder:
 def build_engines(
     folder: Path,
     spec: ModelSpec,
+    shapes: Mapping[str, Mapping[str, tuple[int, ...]]],
     precisions: tuple[str, ...],
     options: EngineOptions,
     check: Callable[[str, dict[str, bytes]], dict[str, Any]],
@@ -246,6 +242,7 @@ def build_engines(
 
     Args:
         folder: holds the ONNX graphs.
+        shapes: graph -> input -> shape without the batch axis.
         options: how to build them.
         precisions: 'fp32', 'fp16' or both.
         check: (precision, graph -> plan) -> measured differences; raises ExportError where they are too large.
@@ -261,7 +258,6 @@ def build_engines(
     """
     builder = EngineBuilder()
     batch = options.batch or fitting_profile(spec, builder.cuda.free_memory())
-    shapes = input_shapes(spec)
     finished: dict[str, bytes] = {}
     record: dict[str, Any] = {}
     for precision in precisions:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padinv.runtime.backends import BACKENDS, Session, get_backend, open_session, run_held
+from padinv.runtime.backends import BACKENDS, Held, Session, get_backend, open_session
+from padinv.runtime.backends.protocol import on_host
 from padinv.runtime.backends.saved_defaults import read_saved
 from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.errors import BundleError, MismatchError, UsageError
 from padinv.runtime.images import average_pool, to_float, to_uint8
 from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.origin import Origin
+from padinv.runtime.passes import checked_passes, encode_in_passes, encoder_inputs, trained_passes
 from padinv.runtime.spec import ModelSpec, ring_length
 
 if TYPE_CHECKING:
@@ -109,6 +111,11 @@ class Model:
         return self.bundle.generator_hash
 
     @property
+    def passes(self) -> int:
+        """Passes over an image that the encoder was trained for, and that are made unless fewer are asked for."""
+        return trained_passes(self.bundle.encoder)
+
+    @property
     def predicts_padding(self) -> bool:
         """Whether the encoder predicts padding; baselines such as pSp, e4e and ReStyle predict latent codes only."""
         return self.bundle.encoder.get("padding", True) is not False
@@ -142,7 +149,7 @@ class Model:
                 session = self._open(graph)
                 latents = tuple(self.spec.latent_shapes)
                 wanted = {
-                    "encoder": (("image",), latents),
+                    "encoder": (tuple(encoder_inputs(self.spec.image_size, self.passes)), latents),
                     "generator": (latents, ("output",)),
                     "mapping": (("z",), ("w",)),
                 }[graph]
@@ -179,6 +186,7 @@ class Model:
         landmarks: Mapping[str, Sequence[np.ndarray]] | Path | str | None = None,
         layout: Layout = "auto",
         value_range: tuple[float, float] = (0.0, 1.0),
+        passes: int | None = None,
     ) -> Inversion:
         """Invert images. Photographs are aligned by their face first, as `padinv invert` does.
 
@@ -201,6 +209,8 @@ class Model:
             layout: of arrays and tensors: 'HWC', 'CHW', or 'auto', which looks for the axis of length 1, 3 or 4.
             value_range: (darkest, brightest) value of floating-point images: (0, 1), or (-1, 1) for what
                 `generate_float` gives.
+            passes: passes of iterative encoding (`padinv train --passes`); None: as many as the encoder was trained
+                for.
 
         Returns:
             an Inversion of N images that knows this model and its photographs.
@@ -211,6 +221,7 @@ class Model:
         """
         from padinv.runtime.images.inputs import input_images
 
+        checked_passes(passes, self.passes, self.bundle.name)  # before anything is read
         given = input_images(images, layout=layout, value_range=value_range)
         aligner = self._aligner(align, fit, face, landmarks)
         prepared = []
@@ -223,7 +234,8 @@ class Model:
             if placement.note:
                 _log.warning("%s", placement.note)
             prepared.append(square)
-        inversion = self.encode(to_float(np.stack([square.pixels for square in prepared])), batch_size)
+        x = to_float(np.stack([square.pixels for square in prepared]))
+        inversion = self.encode(x, batch_size, passes=passes)
         items = [{"source": one.name, **square.item()} for one, square in zip(given, prepared, strict=True)]
         origin = Origin(self, tuple(one.photograph for one in given))
         return Inversion.from_arrays(inversion.arrays(), self.generator_hash, items, origin)
@@ -244,38 +256,50 @@ class Model:
                 self._aligners[key] = Aligner(self.spec.template, align, face=face, fit=fit, threads=self.threads)
             return self._aligners[key]
 
-    def encode(self, x: np.ndarray, batch_size: int = DEFAULT_BATCH) -> Inversion:
+    def encode(self, x: np.ndarray, batch_size: int = DEFAULT_BATCH, *, passes: int | None = None) -> Inversion:
         """float32 [N, 3, S, S] in [-1, 1], S = spec.image_size -> Inversion.
+
+        Args:
+            passes: see `invert`.
 
         Raises:
             MismatchError: another shape. BackendError: the encoder gave numbers that are not finite.
+            UsageError: the encoder was not trained for so many passes.
         """
         self._check_images(x)
-        session = self.session("encoder")
-        parts = [self._inversion(session.run({"image": x[batch]})) for batch in _batches(len(x), batch_size)]
-        return Inversion.concat(parts)
+        return Inversion.concat([self._inversion(on_host(held)) for held in self._encoded(x, batch_size, passes)])
 
-    def reconstruct(self, x: np.ndarray, batch_size: int = DEFAULT_BATCH) -> tuple[Inversion, np.ndarray]:
+    def reconstruct(
+        self, x: np.ndarray, batch_size: int = DEFAULT_BATCH, *, passes: int | None = None
+    ) -> tuple[Inversion, np.ndarray]:
         """Encode images and generate them again; latents and rings do not leave the device on the way.
 
         Args:
             x: float32 [N, 3, S, S] in [-1, 1], S = spec.image_size.
+            passes: see `invert`.
 
         Returns:
             the Inversion, and float32 [N, 3, R, R], nominally in [-1, 1], unclamped.
 
         Raises:
-            MismatchError: another shape. BackendError: the encoder gave numbers that are not finite.
+            as `encode`.
         """
         self._check_images(x)
-        encoder, generator = self.session("encoder"), self.session("generator")
+        generator = self.session("generator")
         inversions, images = [], []
-        for batch in _batches(len(x), batch_size):
-            held = run_held(encoder, {"image": x[batch]})
-            inversions.append(self._inversion({name: held[name].numpy() for name in self.spec.latent_shapes}))
+        for held in self._encoded(x, batch_size, passes):
+            inversions.append(self._inversion(on_host(held)))
             output = generator.run({name: held[name] for name in self.spec.latent_shapes})["output"]
             images.append(self._checked("generator", "output", output, self._image_shape))
         return Inversion.concat(inversions), np.concatenate(images)
+
+    def _encoded(self, x: np.ndarray, batch_size: int, passes: int | None) -> Iterator[Mapping[str, Held]]:
+        """What the encoder gives for each batch, on its device."""
+        count = checked_passes(passes, self.passes, self.bundle.name)
+        encoder = self.session("encoder")
+        generator = self.session("generator") if count > 1 else None
+        for batch in _batches(len(x), batch_size):
+            yield encode_in_passes(encoder, generator, x[batch], count)
 
     def _check_images(self, x: np.ndarray) -> None:
         size = self.spec.image_size

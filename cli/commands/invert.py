@@ -42,6 +42,15 @@ def command(
     paste_back: opt.PasteBackOption = False,
     feather: opt.FeatherOption = opt.DEFAULT_FEATHER,
     batch: opt.BatchOption = opt.DEFAULT_BATCH,
+    passes: Annotated[
+        int | None,
+        typer.Option(
+            "--passes",
+            metavar="N",
+            min=1,
+            help="Passes of iterative encoding; as many as the model was trained for if omitted.",
+        ),
+    ] = None,
     backend: opt.BackendOption = "auto",
     precision: opt.PrecisionOption = "auto",
     device: opt.DeviceOption = None,
@@ -94,7 +103,7 @@ def command(
         raise UsageError("--vs draws a sheet in one process: leave out --json, --shard and --engine ray, or run twice")
     gpu = backend in ("cuda", "trt", "ort-trt")
     cluster = Cluster(ray_address, workers, threads or 1, 1.0 if gpu else 0.0) if engine == "ray" else None
-    chosen = Options(fit, format, dtype, batch, overwrite, paste_back, feather)
+    chosen = Options(fit, format, dtype, batch, overwrite, paste_back, feather, passes)
     how = (align, landmarks, face)
 
     def invert(bundle: Path | None, folder: Path) -> int:
@@ -161,6 +170,7 @@ def run(
     from padinv.runtime.errors import InputError, OutputError, UsageError
     from padinv.runtime.images import SUFFIXES
     from padinv.runtime.model import Model
+    from padinv.runtime.passes import checked_passes
     from padinv.runtime.reports.inversion_report import LIMIT
 
     part = None if shard is None else Shard.parse(shard)
@@ -185,6 +195,7 @@ def run(
     given = None if landmarks is None else read_landmarks(landmarks)
     model = Model.load(bundle, *backend)
     aligner = Aligner(model.spec.template, mode, landmarks=given, face=face, fit=options.fit, threads=backend[1])
+    checked_passes(options.passes, model.passes, model.bundle.name)
     for graph in ("encoder", "generator"):  # a bundle that does not load must leave no folder behind
         model.session(graph)
     started = time.perf_counter()
@@ -269,6 +280,8 @@ def _lay_out(
         "Model": f"{model.bundle.name} ({model.generator_hash[:12]})",
         "Backend": f"{model.session('encoder').backend}, {model.precision}",
     }
+    if model.passes > 1:
+        facts["Passes"] = str(options.passes or model.passes)
     if "sheet" in todo:
         pairs = [(record["name"], original(record), read_result(record, log.out)) for record in records[:MAX_ROWS]]
         rows = [(name, [a, b]) for name, a, b in pairs if a is not None and b is not None]

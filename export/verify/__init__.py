@@ -18,6 +18,7 @@ from padinv.runtime.backends import BACKENDS, installed_backends, open_session
 from padinv.runtime.benchmark.machine import Machine, this_machine
 from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.errors import BackendError, BundleError
+from padinv.runtime.passes import trained_passes
 
 if TYPE_CHECKING:
     from padinv.checkpoints.generator_encoder import Pair
@@ -155,6 +156,7 @@ def _with_half(checks: Checks, source: Bundle, pair: Pair | None, folder: Path) 
 def _reference(checks: Checks, bundle: Bundle, pair: Pair | None) -> Reference:
     """Seeded inputs and what they come to: in float64 in torch, or in onnxruntime where there is no torch."""
     made: list[Reference] = []
+    passes = trained_passes(bundle.encoder)
 
     def in_torch() -> tuple[str, Figures]:
         if pair is None:
@@ -166,11 +168,11 @@ def _reference(checks: Checks, bundle: Bundle, pair: Pair | None) -> Reference:
         def run(graph: str, feeds: Any) -> Any:
             return networks.session(graph, "fp64").run(feeds)
 
-        made.append(_float32(make_reference(bundle.spec, bundle.constants(), run)))
+        made.append(_float32(make_reference(bundle.spec, bundle.constants(), run, passes=passes)))
         return "float64 in torch on the processor", {}
 
     def in_onnxruntime() -> tuple[str, Figures]:
-        made.append(make_reference(bundle.spec, bundle.constants(), _sessions(bundle)))
+        made.append(make_reference(bundle.spec, bundle.constants(), _sessions(bundle), passes=passes))
         return "float32 in onnxruntime on the processor", {}
 
     if not checks.run("model", "reference", in_torch):

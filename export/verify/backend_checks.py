@@ -13,6 +13,7 @@ from padinv.export.verify.comparing import images_per_second, parity, parity_lin
 from padinv.runtime.backends import PRECISIONS, Session, get_backend, open_session, run_held
 from padinv.runtime.bundle import Bundle
 from padinv.runtime.errors import BackendError, BundleError, MismatchError, PadInvError, UsageError
+from padinv.runtime.passes import encoder_feeds
 
 HALF_GRAPHS = ("fp16",)
 
@@ -123,8 +124,8 @@ def _held(opened: Opened, expected: Reference) -> tuple[str, Figures]:
     worst = 0.0
     for rows in (1, 3, 8):  # 3 is padded to 4 where a backend likes powers of two
         image = expected.feeds["encoder"]["image"][:rows]
-        through_host = generator.run(encoder.run({"image": image}))["output"]
-        held = run_held(encoder, {"image": image})
+        through_host = generator.run(encoder.run(encoder_feeds(encoder, image)))["output"]
+        held = run_held(encoder, encoder_feeds(encoder, image))
         if {len(value) for value in held.values()} != {rows}:
             raise CheckError(f"{rows} images came back as {[len(value) for value in held.values()]}")
         worst = max(worst, float(np.abs(generator.run(held)["output"] - through_host).max()))
@@ -136,7 +137,7 @@ def _held(opened: Opened, expected: Reference) -> tuple[str, Figures]:
 def _thread_numbers(bundle: Bundle, expected: Reference, name: str) -> tuple[str, Figures]:
     with expect(UsageError, "100,000 threads"):
         open_session(bundle, "encoder", name, 100_000)
-    feeds = {"image": expected.feeds["encoder"]["image"][:1]}
+    feeds = {name: array[:1] for name, array in expected.feeds["encoder"].items()}
     worst = 0.0
     wanted = expected.outputs["encoder"]["wp"][:1]
     for threads in (1, 2, 4):

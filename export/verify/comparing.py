@@ -13,6 +13,7 @@ from padinv.runtime.backends import run_held
 from padinv.runtime.backends.protocol import Session
 from padinv.runtime.benchmark.timing import alternate
 from padinv.runtime.errors import ExportError
+from padinv.runtime.passes import encoder_feeds
 
 Sessions = Callable[[str], Session]
 
@@ -61,7 +62,7 @@ def reconstructor(encoder: Session, generator: Session, image: np.ndarray) -> Ca
     """A call that takes images through encoder and generator, and has them back in the processor's memory."""
 
     def call() -> object:
-        return generator.run(run_held(encoder, {"image": image}))
+        return generator.run(run_held(encoder, encoder_feeds(encoder, image)))
 
     return call
 

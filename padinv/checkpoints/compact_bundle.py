@@ -74,5 +74,8 @@ def bundle_encoder(path: Path | str) -> Encoder:
     encoder = Encoder(bundle.spec, EncoderConfig.from_dict(json.loads(json.dumps(bundle.encoder))))
     constants = {name: torch.from_numpy(array.copy()).float() for name, array in bundle.constants().items()}
     found = {name.removeprefix("encoder."): tensor for name, tensor in _stored(bundle, "encoder").items()}
-    _fill(encoder, {**constants, **found}, bundle)
+    if encoder.generator is not None:  # of an iterative encoder; its graph holds one pass, without the generator
+        encoder.generator.load_state_dict(bundle_generator(path).state_dict())
+    own = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith("generator.")}
+    _fill(encoder, {**constants, **own, **found}, bundle)
     return encoder.eval()

@@ -11,12 +11,14 @@ from torch.nn.functional import avg_pool2d
 
 from padinv.models.fast_encoder import SIZES, FastBody
 from padinv.models.generator import Generator
+from padinv.models.passes import Latents, run_passes, widened
 from padinv.models.reference_encoder import ReferenceBody
 from padinv.runtime.errors import InputError, MismatchError, UsageError
 from padinv.runtime.spec import ModelSpec
 
 ARCHITECTURES = ("reference", "fast")
 BACKBONES = ("irse50", "resnet34")
+FEEDBACKS = ("codes", "error")
 MAX_REFINEMENTS = 20
 
 
@@ -36,9 +38,11 @@ class EncoderConfig:
         size: 'fast' only: 'small', 'medium' or 'large'; None: small up to 64 px, large above.
         backbone: 'reference' only: 'irse50', or 'resnet34' as in some imported baselines.
         relative_codes: 'reference' only: codes after the first are differences from the first (e4e).
-        refinements: 0: codes come from the image alone. n: in n steps, each from the image and the reconstruction so
-            far, beginning with the average image (ReStyle, Alaluf et al. 2021); the generator is then part of the
-            encoder. Only without padding.
+        refinements: 0: codes come from the image alone. n: in n passes, each of which sees what the last one's
+            reconstruction looks like (ReStyle, Alaluf et al. 2021); the generator is then part of the encoder.
+        feedback: how a pass uses the last one. 'codes': it sees the image and the reconstruction, the first time the
+            average image, and adds to the codes, as ReStyle's own files do; only without padding. 'error': see
+            `padinv.models.passes`.
     """
 
     architecture: str = "reference"
@@ -51,14 +55,17 @@ class EncoderConfig:
     backbone: str = "irse50"
     relative_codes: bool = False
     refinements: int = 0
+    feedback: str = "codes"
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
             raise UsageError(f"the backbone is one of {', '.join(BACKBONES)}, not {self.backbone!r}")
         if not 0 <= self.refinements <= MAX_REFINEMENTS:
             raise UsageError(f"an encoder refines its codes 0 to {MAX_REFINEMENTS} times, not {self.refinements}")
-        if self.refinements and self.padding:
-            raise UsageError("an encoder that refines its codes in steps predicts no padding")
+        if self.feedback not in FEEDBACKS:
+            raise UsageError(f"the feedback is one of {', '.join(FEEDBACKS)}, not {self.feedback!r}")
+        if self.refinements and self.feedback == "codes" and (self.padding or self.architecture == "fast"):
+            raise UsageError("an encoder that adds to its codes in steps is a 'reference' without padding")
         if self.architecture not in ARCHITECTURES:
             raise UsageError(f"architecture is one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
         if self.size is not None and (self.architecture != "fast" or self.size not in SIZES):
@@ -72,6 +79,11 @@ class EncoderConfig:
             if len(counts) != 2 or min(counts) < 0:
                 raise UsageError(f"codes_per_level are two counts, not {self.codes_per_level!r}")
             object.__setattr__(self, "codes_per_level", counts)
+
+    @property
+    def passes(self) -> int:
+        """How often the encoder is called for an image; more than once it also takes the error of earlier passes."""
+        return self.refinements if self.refinements and self.feedback == "error" else 1
 
     @classmethod
     def ablation(cls, name: str, architecture: str = "reference") -> EncoderConfig:
@@ -113,7 +125,7 @@ class EncoderConfig:
         value["pad_resolutions"] = None if self.pad_resolutions is None else list(self.pad_resolutions)
         value["codes_per_level"] = None if self.codes_per_level is None else list(self.codes_per_level)
         # Left out where they are as ever, so that older versions read what they can run.
-        for name in ("backbone", "relative_codes", "refinements"):
+        for name in ("backbone", "relative_codes", "refinements", "feedback"):
             if value[name] == EncoderConfig.__dataclass_fields__[name].default:
                 del value[name]
         return value
@@ -177,10 +189,10 @@ class Encoder(nn.Module):
                 relative_codes=config.relative_codes,
             )
         else:
-            self.body = FastBody(spec, const, rings, config.size)
+            self.body = FastBody(spec, const, rings, config.size, in_channels=6 if config.refinements else 3)
         self.register_buffer("w_avg", torch.zeros(spec.w_dim))
         self.register_buffer("const", torch.zeros(*spec.const_shape))
-        self.generator: nn.Module | None = Generator(spec) if config.refinements else None
+        self.generator: nn.Module | None = Generator(spec).requires_grad_(False) if config.refinements else None
 
     @classmethod
     def from_generator(cls, generator: Generator, config: EncoderConfig) -> Encoder:
@@ -189,21 +201,45 @@ class Encoder(nn.Module):
         with torch.no_grad():
             encoder.w_avg.copy_(generator.w_avg)
             encoder.const.copy_(generator.const)
+            if encoder.generator is not None:
+                encoder.generator.load_state_dict(generator.state_dict())
         return encoder
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None, dict[int, Tensor] | None]:
+    @property
+    def takes_error(self) -> bool:
+        """Whether one pass of it takes the error of earlier ones besides the image."""
+        return self.config.refinements > 0 and self.config.feedback == "error"
+
+    def forward(self, image: Tensor, error: Tensor | None = None, *, passes: int | None = None) -> Latents:
         """image [N, 3, S, S] in [-1, 1] -> wp [N, L, w_dim]; const [N, C_4, 4, 4] or None; rings {r: [N, C_r, 4r+4]}
         or None. Always float32, whatever precision the body runs in.
 
+        Args:
+            error: [N, 3, S, S], what earlier passes' reconstructions lacked, for one more pass; see
+                `padinv.models.passes`. None: all passes.
+            passes: how many; None: as many as it was trained for.
+
         Raises:
-            MismatchError: images of another size.
+            MismatchError: images of another size. UsageError: an encoder that was not trained for so many passes.
         """
         size = self.spec.image_size
         if image.ndim != 4 or image.shape[1:] != (3, size, size):
             raise MismatchError(f"the encoder takes images [N, 3, {size}, {size}], not {list(image.shape)}")
-        if self.config.refinements:
-            return self._refine(image), None, None
-        codes, const, rings = self.body(image)
+        if passes is not None and not 1 <= passes <= self.config.passes:
+            raise UsageError(f"the encoder was trained for up to {self.config.passes} passes, not {passes}")
+        if not self.takes_error:
+            if error is not None:
+                raise UsageError("the encoder was trained for a single pass, so it takes no error of earlier ones")
+            return (self._refine(image), None, None) if self.config.refinements else self._predict(image)
+        if error is not None:
+            return self._predict(torch.cat([image, error.to(image.dtype)], dim=1))
+        assert isinstance(self.generator, Generator)
+        *_, (latents, _) = run_passes(self.forward, self.generator.synthesis, image, passes or self.config.passes)
+        return latents
+
+    def _predict(self, x: Tensor) -> Latents:
+        """One call of the body, [N, 3 or 6, S, S]."""
+        codes, const, rings = self.body(x)
         wp = self.w_avg + codes.float()
         if const is not None:
             # The fast body predicts a residual, the paper's the constant itself.
@@ -234,6 +270,7 @@ def shared_weights(source: Encoder, target: Encoder) -> dict[str, Tensor]:
     """The weights of one encoder that another one has the same place for, such as a baseline's backbone and heads.
 
     A head is taken whole or not at all. Nothing is shared by encoders of other architectures, backbones or generators.
+    Where the target takes an error besides the image, its first convolution begins with `widened` weights.
 
     Returns:
         name -> tensor, for `target.load_state_dict({**target.state_dict(), **shared})`; empty where nothing fits.
@@ -246,6 +283,11 @@ def shared_weights(source: Encoder, target: Encoder) -> dict[str, Tensor]:
     found = {
         n: t for n, t in theirs.items() if n in ours and ours[n].shape == t.shape and not n.startswith("generator.")
     }
+    if target.takes_error and not a.refinements:
+        # Only the first convolution has another shape.
+        for name in theirs.keys() & ours.keys() - found.keys():
+            if theirs[name].ndim == 4 and widened(theirs[name]).shape == ours[name].shape:
+                found[name] = widened(theirs[name])
     for layer in range(target.spec.num_layers):
         head = f"body.latent_heads.{layer}."
         whole = {n for n in ours if n.startswith(head)} == {n for n in theirs if n.startswith(head)}

@@ -121,12 +121,20 @@ class FastBody(nn.Module):
         const: predict the 4 x 4 constant input.
         pad_resolutions: resolutions whose rings are predicted; empty for the W+ only baseline.
         size: a name from `SIZES`; None: by the image's side.
+        in_channels: 3, or 6 where the error of earlier passes comes with the image.
 
     Raises:
         UsageError: a ring is asked for above half the picture's side.
     """
 
-    def __init__(self, spec: ModelSpec, const: bool, pad_resolutions: tuple[int, ...], size: str | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        const: bool,
+        pad_resolutions: tuple[int, ...],
+        size: str | None = None,
+        in_channels: int = 3,
+    ) -> None:
         super().__init__()
         self.spec = spec
         sizes = widths(spec.image_size, size)
@@ -138,7 +146,7 @@ class FastBody(nn.Module):
 
         channels, _ = plan[self.resolutions[0]]
         self.stem = nn.Sequential(
-            nn.Conv2d(3, channels, 4, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.PReLU(channels)
+            nn.Conv2d(in_channels, channels, 4, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.PReLU(channels)
         )
         stages = []
         for resolution, (width, blocks) in plan.items():
@@ -209,7 +217,7 @@ class FastBody(nn.Module):
         return rings
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None, dict[int, Tensor]]:
-        """image [N, 3, S, S] in [-1, 1] -> (codes, const, rings).
+        """image [N, in_channels, S, S] in [-1, 1] -> (codes, const, rings).
 
         codes [N, L, w_dim] are residuals on `w_avg`; const [N, C_4, 4, 4] is a residual on the learned constant, or
         None; rings map a resolution r to [N, C_r, 4r+4].

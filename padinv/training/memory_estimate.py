@@ -100,7 +100,7 @@ def estimate_memory(trainer: EncoderTrainer, picture_bytes: int) -> MemoryEstima
         picture_bytes: decoded pictures kept in memory.
     """
     networks: list[nn.Module] = [trainer.raw_encoder, trainer.generator, trainer.objective]
-    trained = list(trainer.raw_encoder.parameters())
+    trained = [weight for weight in trainer.raw_encoder.parameters() if weight.requires_grad]
     if trainer.raw_discriminator is not None:
         networks.append(trainer.raw_discriminator)
         trained += list(trainer.raw_discriminator.parameters())
@@ -146,14 +146,16 @@ def _step_bytes(trainer: EncoderTrainer, weights: list[Tensor]) -> int:
         with LiveBytes() as meter:
             real = torch.empty(config.batch, 3, size, size, device=device)
             with autocast():
-                wp, const, rings = type(encoder).forward(encoder, real)
+                error = torch.empty_like(real) if encoder.takes_error else None
+                wp, const, rings = type(encoder).forward(encoder, real, error)
                 fake = loss_image(generator.synthesis(wp, const, rings), size).float()
                 adversarial = None
                 if discriminator is not None:
                     adversarial = type(discriminator).forward(discriminator, seen(fake)).float().mean()
                 terms = trainer.objective.terms(fake, real, wp, encoder.w_avg, adversarial, rings=rings)
             total = trainer.objective.total(terms)
-            gradients = torch.autograd.grad(total, list(encoder.parameters()))
+            trained = [weight for weight in encoder.parameters() if weight.requires_grad]
+            gradients = torch.autograd.grad(total, trained)
             real, fake = seen(real), seen(fake.detach())
             del wp, const, rings, terms, total, adversarial, gradients
             if discriminator is not None:

@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from padinv.data import to_float, to_uint8
-from padinv.losses.objective import loss_image
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
+from padinv.models.passes import Latents, run_passes
 from padinv.picture_sources import PictureSource
 from padinv.runtime.errors import InputError
 from padinv.runtime.files import atomic_path
@@ -50,33 +50,50 @@ def read_validation(
     return torch.stack(images) if images else torch.empty(0, 3, size, size, dtype=torch.uint8), skipped
 
 
-@torch.no_grad()
 def reconstruct(encoder: Encoder, generator: Generator, images: Tensor) -> Tensor:
     """uint8 images [N, 3, S, S] -> reconstructions, float [N, 3, S, S] in [-1, 1], clamped; computed in float32."""
+    return reconstruct_passes(encoder, generator, images)[-1]
+
+
+@torch.no_grad()
+def reconstruct_passes(encoder: Encoder, generator: Generator, images: Tensor) -> list[Tensor]:
+    """`reconstruct` after each of the encoder's passes."""
     was_training = encoder.training
     encoder.eval()
-    device = generator.w_avg.device
-    parts = [torch.empty(0, 3, images.shape[-1], images.shape[-1], device=device)]
+    device, side, passes = generator.w_avg.device, images.shape[-1], encoder.config.passes
+    parts = [[torch.empty(0, 3, side, side, device=device)] for _ in range(passes)]
+
+    def encode(image: Tensor, error: Tensor) -> Latents:
+        latents: Latents = encoder(image, error) if encoder.takes_error else encoder(image)
+        return latents
+
     for chunk in images.split(CHUNK):
         if not len(chunk):
             continue
-        output = generator.synthesis(*encoder(to_float(chunk, device)))
-        parts.append(loss_image(output, images.shape[-1]).float().clamp(-1, 1))
+        found = run_passes(encode, generator.synthesis, to_float(chunk, device), passes)
+        for part, (_, output) in zip(parts, found, strict=True):
+            part.append(output.float().clamp(-1, 1))
     encoder.train(was_training)
-    return torch.cat(parts)
+    return [torch.cat(part) for part in parts]
 
 
 @torch.no_grad()
 def errors(encoder: Encoder, generator: Generator, images: Tensor, lpips: nn.Module | None) -> dict[str, Tensor]:
-    """Squared error and, where a network is given, LPIPS of each reconstruction of uint8 images: [N] by name."""
-    output = reconstruct(encoder, generator, images)
-    target = to_float(images, output.device)
-    figures = {"mse": (output - target).square().mean(dim=(1, 2, 3))}
-    if lpips is not None:
-        pairs = zip(output.split(CHUNK), target.split(CHUNK), strict=True)
-        figures["lpips"] = torch.cat(
-            [lpips(a, b).flatten() for a, b in pairs] if len(images) else [output.new_empty(0)]
-        )
+    """Squared error and, where a network is given, LPIPS of each reconstruction of uint8 images: [N] by name.
+
+    Earlier passes of an iterative encoder are called mse_pass1, lpips_pass1, ...
+    """
+    outputs = reconstruct_passes(encoder, generator, images)
+    target = to_float(images, outputs[0].device)
+    figures: dict[str, Tensor] = {}
+    for k, output in enumerate(outputs, start=1):
+        suffix = "" if k == len(outputs) else f"_pass{k}"
+        figures[f"mse{suffix}"] = (output - target).square().mean(dim=(1, 2, 3))
+        if lpips is not None:
+            pairs = zip(output.split(CHUNK), target.split(CHUNK), strict=True)
+            figures[f"lpips{suffix}"] = torch.cat(
+                [lpips(a, b).flatten() for a, b in pairs] if len(images) else [output.new_empty(0)]
+            )
     return figures
 
 

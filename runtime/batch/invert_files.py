@@ -23,6 +23,7 @@ from padinv.runtime.errors import InputError, OutputError, UsageError
 from padinv.runtime.images import FITS, Prepared, average_pool, metrics, read_prepared, to_float, to_uint8
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import DEFAULT_BATCH, Model
+from padinv.runtime.passes import checked_passes
 from padinv.runtime.safetensors_file import all_finite
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Options:
         overwrite: do everything again, and replace files that are not this tool's.
         paste_back: also write NAME.photo.png, the reconstruction in its photograph.
         feather: width of that seam in fractions of the square's side.
+        passes: of iterative encoding; None: as many as the model's encoder was trained for.
     """
 
     fit: str = "crop"
@@ -58,6 +60,7 @@ class Options:
     overwrite: bool = False
     paste_back: bool = False
     feather: float = DEFAULT_FEATHER
+    passes: int | None = None
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -132,6 +135,7 @@ class InvertStep:
 
     def __init__(self, model: Model, options: Options, aligner: Aligner | None = None) -> None:
         self.model, self.options = model, options
+        self.passes = checked_passes(options.passes, model.passes, model.bundle.name)
         self.aligner = aligner
 
     def task(self, found: Found) -> Task:
@@ -140,19 +144,22 @@ class InvertStep:
         outputs = {"image": f"{found.name}.{options.format}", "inversion": f"{found.name}.safetensors"}
         if options.paste_back:
             outputs["photo"] = f"{found.name}{PHOTO}"
-        model = self.model.bundle.fingerprint
+        model, fingerprint = self.model, self.model.bundle.fingerprint
         conditions = {
             "source": source,
             **_identity(found.path),
-            "model": model,
-            "precision": self.model.precision,
+            "model": fingerprint,
+            "precision": model.precision,
             "fit": options.fit,
             "format": options.format,
             "dtype": options.dtype,
             "align": self.aligner.conditions if self.aligner is not None and self.aligner.active else None,
             "feather": options.feather if options.paste_back else None,
+            **({"passes": self.passes} if model.passes > 1 else {}),  # older records of other models have no such entry
         }
-        return Task(VERB, found.name, str(found.path), conditions, {"source": source, "model": model}, outputs, found)
+        return Task(
+            VERB, found.name, str(found.path), conditions, {"source": source, "model": fingerprint}, outputs, found
+        )
 
     def read(self, task: Task) -> _Read:
         """The picture's square."""
@@ -167,7 +174,7 @@ class InvertStep:
         model = self.model
         started = time.perf_counter()
         x = to_float(np.stack([read.prepared.pixels for _, read in batch]))
-        inversion, y = model.reconstruct(x, len(batch))
+        inversion, y = model.reconstruct(x, len(batch), passes=self.passes)
         inversion.items = [{"source": task.name, **read.prepared.item()} for task, read in batch]
         seconds = (time.perf_counter() - started) / len(batch)
         measured = metrics.measured(x, average_pool(y, model.spec.image_size))

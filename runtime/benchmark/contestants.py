@@ -10,6 +10,7 @@ import numpy as np
 from padinv.runtime.backends import Session, get_backend, installed_backends, open_session, run_held
 from padinv.runtime.bundle import Bundle
 from padinv.runtime.errors import BackendError, BundleError
+from padinv.runtime.passes import encoder_feeds
 
 STAGES = ("encode", "generate", "end to end")
 _GPU_BACKENDS = ("cuda", "trt", "ort-trt", "rocm", "directml", "coreml")
@@ -44,9 +45,9 @@ class Contestant:
     def calls(self, image: np.ndarray, latents: Mapping[str, np.ndarray]) -> dict[str, Callable[[], object]]:
         """Stage -> a call that does it, with its results in the processor's memory afterwards."""
         return {
-            "encode": lambda: self.encoder.run({"image": image}),
+            "encode": lambda: self.encoder.run(encoder_feeds(self.encoder, image)),
             "generate": lambda: self.generator.run(latents),
-            "end to end": lambda: self.generator.run(run_held(self.encoder, {"image": image})),
+            "end to end": lambda: self.generator.run(run_held(self.encoder, encoder_feeds(self.encoder, image))),
         }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from padinv.runtime.benchmark.contestants import STAGES, Contestant
 from padinv.runtime.benchmark.timing import Timing, alternate
 from padinv.runtime.errors import BackendError, PadInvError, UsageError
+from padinv.runtime.passes import encoder_feeds
 
 GREY_LEVELS = 127.5  # [-1, 1] in levels of 255
 Step = Callable[[str], None]
@@ -99,7 +100,7 @@ def measure(
     base = next((c for c in contestants if (c.backend, c.precision) == ("torch", "fp32")), contestants[0])
     result = Measured(base.name)
     alive = _compare(contestants, base, images, result)
-    latents = base.encoder.run({"image": images})
+    latents = base.encoder.run(encoder_feeds(base.encoder, images))
     work = {
         "encode": gflop.get("encoder"),
         "generate": gflop.get("generator"),
@@ -138,7 +139,7 @@ def _compare(
 
 
 def _reconstruct(contestant: Contestant, images: np.ndarray) -> np.ndarray:
-    output = contestant.generator.run(contestant.encoder.run({"image": images}))["output"]
+    output = contestant.generator.run(contestant.encoder.run(encoder_feeds(contestant.encoder, images)))["output"]
     if not np.isfinite(output).all():
         raise BackendError("its images are not finite")
     result: np.ndarray = np.clip(output, -1, 1)

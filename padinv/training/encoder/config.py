@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ SIZES = ("small", "medium", "large")
 BACKBONES = ("alex", "vgg", "squeeze")
 FORMS = ("logistic", "critic")
 VIEWS = ("whole", "border")
+MAX_PASSES = 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ class TrainConfig:
     const: bool = setting(True, "Predict the constant input, or leave the generator its own.")
     pad_resolutions: tuple[int, ...] | None = setting(
         None, "Resolutions whose padding is predicted; all if omitted.", metavar="4,8,..."
+    )
+    passes: int = setting(
+        1,
+        "Passes of iterative encoding: from the second on, the encoder also sees what its earlier reconstructions "
+        "lacked, and corrects codes, constant and rings (after ReStyle).",
+        low=1,
+        high=MAX_PASSES,
     )
     padding_dropout: float = setting(
         0.0,
@@ -116,7 +124,8 @@ class TrainConfig:
         """The encoder's own configuration."""
         from padinv.models.encoder import EncoderConfig  # needs torch; the settings do not
 
-        return EncoderConfig(self.arch, self.padding, self.const, self.pad_resolutions, size=self.size)
+        config = EncoderConfig(self.arch, self.padding, self.const, self.pad_resolutions, size=self.size)
+        return config if self.passes == 1 else replace(config, refinements=self.passes, feedback="error")
 
     @property
     def weights(self) -> dict[str, float]:

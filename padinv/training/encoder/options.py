@@ -27,7 +27,7 @@ class RunOptions:
         data, val: training and validation pictures, each anything that `open_pictures` takes.
         out: the run folder.
         lpips_weights, face_weights: weight files of the losses' networks.
-        init: an encoder file or run folder whose encoder this one starts from.
+        init: an encoder file, run folder or compact bundle whose encoder this one starts from.
         template: how the pictures are aligned (`Template.code`), where the generator's file does not say it rightly.
         log_images, eval_images: training images between two log records, and between two evaluations with their grid.
         val_count: validation pictures of an evaluation.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from padinv.data import to_float
 from padinv.losses.adversarial import discriminator_loss, encoder_adversarial_loss, gradient_penalty, lazy_weight
 from padinv.losses.border import border_patches, patch_side
-from padinv.losses.objective import Objective, loss_image
+from padinv.losses.objective import Objective
 from padinv.models.discriminator import Discriminator
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
+from padinv.models.passes import Latents, run_passes
 from padinv.runtime.errors import MismatchError, PadInvError, UsageError
 from padinv.training.activation_checkpointing import checkpoint_blocks, encoder_blocks
 from padinv.training.encoder.config import TrainConfig
-from padinv.training.encoder.disturbed_padding import disturb_padding
+from padinv.training.encoder.disturbed_padding import disturb_padding, keep_padding
 from padinv.training.weight_average import WeightAverage, ramped_decay
 
 
@@ -73,7 +74,7 @@ class EncoderTrainer:
         if device.type == "cpu" or (device.type == "cuda" and (config.tf32 or config.mixed_precision != "no")):
             # Measured on faces64: SqueezeNet's max-pooling takes a third of the time, 64-channel convolutions gain too;
             # the generator loses by it. Tensor cores read this layout; float32 on CUDA does not use them.
-            encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            encoder.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if accelerator.num_processes > 1 and device.type == "cuda":
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
@@ -87,7 +88,8 @@ class EncoderTrainer:
         if config.compile != "no":
             encoder.compile(backend=config.compile)
             self.synthesis = torch.compile(generator.synthesis, backend=config.compile)
-        optimizer = torch.optim.Adam(encoder.parameters(), lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
+        trained = [weight for weight in encoder.parameters() if weight.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
         self.encoder, self.optimizer = accelerator.prepare(encoder, optimizer)
 
         self.raw_discriminator = discriminator if config.adv > 0 else None
@@ -131,7 +133,7 @@ class EncoderTrainer:
 
         Returns:
             the unweighted terms by name, averaged over processes, with 'total' and 'lr', and 'd' and 'r1' where a
-            discriminator takes part.
+            discriminator takes part. In several passes these are the last one's; the first one's are 'pix_pass1', ...
 
         Raises:
             DivergenceError: a term, or the gradient, is not finite; the caller should keep its last checkpoint.
@@ -144,11 +146,9 @@ class EncoderTrainer:
         sums: dict[str, Tensor] = {}
         pairs: list[tuple[Tensor, Tensor]] = []
         for k, part in enumerate(parts):
-            with self._gathering(self.encoder, last=k == len(parts) - 1):
-                real = to_float(part, self.accelerator.device)
-                fake, terms = self._terms(real)
-                self.accelerator.backward(terms["total"] / len(parts))
-            pairs.append((real, fake.detach()))
+            real = to_float(part, self.accelerator.device)
+            fake, terms = self._reconstruct(real, last=k == len(parts) - 1, parts=len(parts))
+            pairs.append((real, fake))
             _add(sums, terms, len(parts))
         if config.clip > 0:
             norm = self.accelerator.clip_grad_norm_(self.encoder.parameters(), config.clip)
@@ -166,22 +166,57 @@ class EncoderTrainer:
         self.step_count += 1
         return {**values, "lr": rate}
 
-    def _terms(self, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstructions of images [N, 3, S, S], and the losses with their weighted sum as 'total'."""
-        config = self.config
-        with self.accelerator.autocast():
-            wp, const, rings = self.encoder(real)
-            used = disturb_padding(config, self.generator, const, rings)
-            fake = loss_image(self.synthesis(wp, *used), real.shape[-1]).float()
-            adversarial = None
-            if self.raw_discriminator is not None:
-                self.raw_discriminator.requires_grad_(False)
-                # The bare module: DDP has nothing to synchronise while the discriminator is frozen.
-                logits = Discriminator.forward(self.raw_discriminator, self._seen(fake))
-                self.raw_discriminator.requires_grad_(True)
-                adversarial = encoder_adversarial_loss(logits, config.adv_form)
-            terms = self.objective.terms(fake, real, wp, self.raw_encoder.w_avg, adversarial, rings=rings)
-        return fake, {**terms, "total": self.objective.total(terms)}
+    def _reconstruct(self, real: Tensor, *, last: bool, parts: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Forward and backward of one of `parts` groups of images [N, 3, S, S], the `last` one or another.
+
+        Each pass of an iterative encoder has its own loss and backward, so that one pass is in memory at a time.
+
+        Returns:
+            the last pass's reconstructions, without gradient, and its losses with their weighted sum as 'total';
+            the terms of earlier passes are called pix_pass1, ...
+        """
+        passes = self.config.passes
+        found = run_passes(*self._networks(len(real)), real, passes)
+        report: dict[str, Tensor] = {}
+        for k in range(1, passes + 1):
+            with self._gathering(self.encoder, last=last and k == passes):
+                (wp, _, rings), output = next(found)
+                fake = output.float()
+                with self.accelerator.autocast():
+                    terms = self._terms(fake, real, wp, rings)
+                self.accelerator.backward(terms["total"] / (parts * passes))
+            report |= terms if k == passes else {f"{name}_pass{k}": value for name, value in terms.items()}
+        return fake.detach(), report
+
+    def _networks(self, count: int) -> tuple[Callable[[Tensor, Tensor], Latents], Callable[..., Tensor]]:
+        """Encoder and generator as `run_passes` calls them for `count` images; the generator gets disturbed padding."""
+        config, autocast = self.config, self.accelerator.autocast
+        # An image that loses its padding loses it in every pass.
+        kept = keep_padding(count, config.padding_dropout, self.accelerator.device)
+
+        def encode(image: Tensor, error: Tensor) -> Latents:
+            with autocast():
+                latents: Latents = self.encoder(image, error) if config.passes > 1 else self.encoder(image)
+            return latents
+
+        def synthesis(wp: Tensor, const: Tensor | None, rings: dict[int, Tensor] | None) -> Tensor:
+            with autocast():
+                output: Tensor = self.synthesis(wp, *disturb_padding(config, self.generator, const, rings, kept=kept))
+            return output
+
+        return encode, synthesis
+
+    def _terms(self, fake: Tensor, real: Tensor, wp: Tensor, rings: dict[int, Tensor] | None) -> dict[str, Tensor]:
+        """The losses of reconstructions, with their weighted sum as 'total'."""
+        adversarial = None
+        if self.raw_discriminator is not None:
+            self.raw_discriminator.requires_grad_(False)
+            # The bare module: DDP has nothing to synchronise while the discriminator is frozen.
+            logits = Discriminator.forward(self.raw_discriminator, self._seen(fake))
+            self.raw_discriminator.requires_grad_(True)
+            adversarial = encoder_adversarial_loss(logits, self.config.adv_form)
+        terms = self.objective.terms(fake, real, wp, self.raw_encoder.w_avg, adversarial, rings=rings)
+        return {**terms, "total": self.objective.total(terms)}
 
     def _discriminator_step(self, pairs: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """Teach the discriminator the (real, reconstructed) images of this step."""
