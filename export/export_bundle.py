@@ -90,6 +90,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
 
     from padinv.checkpoints import generator_hash, save_model
     from padinv.export.compact_modules import CompactEncoder, CompactGenerator, CompactMapping, rounded, to_compact_onnx
+    from padinv.export.deeper_rings import with_all_rings
     from padinv.export.fp16_reductions import widen_sums
     from padinv.export.graph_check import audit
     from padinv.export.model_card import model_card
@@ -100,6 +101,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     from padinv.export.torch_reference import torch_run
 
     check_pair(pair.generator, pair.encoder)
+    pair = with_all_rings(pair)
     if options.compact and pair.encoder.config.refinements and not pair.encoder.takes_error:
         raise UsageError(
             "an encoder that refines its codes in steps (ReStyle) holds the generator, too, so that a compact bundle "

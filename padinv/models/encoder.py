@@ -14,12 +14,13 @@ from padinv.models.generator import Generator
 from padinv.models.passes import Latents, run_passes, widened
 from padinv.models.reference_encoder import ReferenceBody
 from padinv.runtime.errors import InputError, MismatchError, UsageError
-from padinv.runtime.spec import ModelSpec
+from padinv.runtime.spec import MAX_RESOLUTION, ModelSpec
 
 ARCHITECTURES = ("reference", "fast")
 BACKBONES = ("irse50", "resnet34")
 FEEDBACKS = ("codes", "error")
 MAX_REFINEMENTS = 20
+MIN_CONST_LEVEL = 4
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class EncoderConfig:
         codes_per_level: 'reference' only: codes from the coarsest pyramid level and from the next, the rest coming from
             the finest; None: 3 and 4, as in the paper.
         size: 'fast' only: 'small', 'medium' or 'large'; None: small up to 64 px, large above.
+        const_level: 'fast' only: resolution of the map whose centre gives the constant; None: the finest that the
+            generator's spec pads. Written at export where the spec is widened to rings beyond its default.
         backbone: 'reference' only: 'irse50', or 'resnet34' as in some imported baselines.
         relative_codes: 'reference' only: codes after the first are differences from the first (e4e).
         refinements: 0: codes come from the image alone. n: in n passes, each of which sees what the last one's
@@ -56,6 +59,7 @@ class EncoderConfig:
     relative_codes: bool = False
     refinements: int = 0
     feedback: str = "codes"
+    const_level: int | None = None
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
@@ -125,7 +129,7 @@ class EncoderConfig:
         value["pad_resolutions"] = None if self.pad_resolutions is None else list(self.pad_resolutions)
         value["codes_per_level"] = None if self.codes_per_level is None else list(self.codes_per_level)
         # Left out where they are as ever, so that older versions read what they can run.
-        for name in ("backbone", "relative_codes", "refinements", "feedback"):
+        for name in ("backbone", "relative_codes", "refinements", "feedback", "const_level"):
             if value[name] == EncoderConfig.__dataclass_fields__[name].default:
                 del value[name]
         return value
@@ -146,6 +150,9 @@ class EncoderConfig:
                 raise InputError(f"the encoder's setting {name} is {value[name]!r}, not true or false")
         if type(value.get("refinements", 0)) is not int:
             raise InputError(f"the encoder's setting refinements is {value['refinements']!r}, not a number of steps")
+        level = value.get("const_level")
+        if level is not None and (type(level) is not int or not MIN_CONST_LEVEL <= level <= MAX_RESOLUTION):
+            raise InputError(f"the encoder's const_level is {level!r}, not a resolution")
         rings = value.get("pad_resolutions")
         if rings is not None and not (isinstance(rings, list | tuple) and all(type(r) is int for r in rings)):
             raise InputError(f"the encoder's pad_resolutions are {rings!r}, not a list of sizes")
@@ -189,7 +196,8 @@ class Encoder(nn.Module):
                 relative_codes=config.relative_codes,
             )
         else:
-            self.body = FastBody(spec, const, rings, config.size, in_channels=6 if config.refinements else 3)
+            channels = 6 if config.refinements else 3
+            self.body = FastBody(spec, const, rings, config.size, channels, const_level=config.const_level)
         self.register_buffer("w_avg", torch.zeros(spec.w_dim))
         self.register_buffer("const", torch.zeros(*spec.const_shape))
         self.generator: nn.Module | None = Generator(spec).requires_grad_(False) if config.refinements else None

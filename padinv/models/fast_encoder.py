@@ -122,6 +122,7 @@ class FastBody(nn.Module):
         pad_resolutions: resolutions whose rings are predicted; empty for the W+ only baseline.
         size: a name from `SIZES`; None: by the image's side.
         in_channels: 3, or 6 where the error of earlier passes comes with the image.
+        const_level: resolution of the map whose centre gives the constant; None: the finest that the spec pads.
 
     Raises:
         UsageError: a ring is asked for above half the picture's side.
@@ -134,6 +135,8 @@ class FastBody(nn.Module):
         pad_resolutions: tuple[int, ...],
         size: str | None = None,
         in_channels: int = 3,
+        *,
+        const_level: int | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -166,7 +169,8 @@ class FastBody(nn.Module):
 
         # The constant is read at the map's centre, as in the paper's encoder. Read off the whole 4 px feature it takes
         # more of the latents' part, and a blend shows less of A.
-        self.centre = min(max(spec.pad_resolutions, default=4), self.resolutions[0]) if const else 0
+        finest = max(spec.pad_resolutions, default=4) if const_level is None else const_level
+        self.centre = min(finest, self.resolutions[0]) if const else 0
         needed = [r for r in self.resolutions if r <= max((self.centre, *self.pad_resolutions))]
         self.laterals = nn.ModuleDict({str(r): nn.Conv1d(plan[r][0], sizes.fpn, 1) for r in needed})
         self.const_head = _projection(sizes.fpn, spec.channels[0]) if const else None
