@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,11 +21,17 @@ class Settings:
         quiet: print errors and skipped inputs only.
         verbose: also print what the library logs.
         open_report: show the page in a browser at the end.
+        command: the context of the command, for what pictures say about it; see `padinv.cli.provenance`.
+        no_provenance, c2pa_certificate, c2pa_key: options of that module.
     """
 
     quiet: bool = False
     verbose: bool = False
     open_report: bool = False
+    command: Any = None
+    no_provenance: bool | None = None
+    c2pa_certificate: Path | None = None
+    c2pa_key: Path | None = None
 
 
 settings = Settings()
@@ -32,7 +39,8 @@ settings = Settings()
 
 def reset() -> None:
     """Forget what an earlier command in this process was told."""
-    settings.quiet = settings.verbose = settings.open_report = False
+    for name, value in vars(Settings()).items():
+        setattr(settings, name, value)
 
 
 class _ToStderr(logging.Handler):
@@ -114,13 +122,22 @@ def add_common_options(command: Any) -> None:
         for inner in command.commands.values():
             add_common_options(inner)
         return
+    add_options(command, _everywhere, expose=False)
+
+
+def add_options(command: Any, declared: Callable[..., None], *, expose: bool = True) -> None:
+    """Give a command the options that a function declares, except those it has itself.
+
+    Args:
+        expose: whether the values stand in the context's parameters.
+    """
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(_everywhere)
+    app.command()(declared)
     own = {name for param in command.params for name in param.opts}
     for param in typer.main.get_command(app).params:  # type: ignore[attr-defined]
         if own & set(param.opts) or (param.name == "open_report" and "--report" not in own):
             continue
-        param.expose_value = False
+        param.expose_value = expose
         command.params.append(param)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from padinv.runtime.batch.edit_files import Edited, Job, Task
     from padinv.runtime.batch.engine import Outcome
     from padinv.runtime.batch.sources import Loaded, Reader
+    from padinv.runtime.provenance.marking import Marking
     from padinv.runtime.reports.comparison_report import Comparison
 
 __all__ = ["REPORT", "SHEET", "SHOWN", "Edits", "Setup", "check_out", "follow", "inputs_of", "lay_out"]
@@ -65,6 +66,7 @@ class Edits:
 
     results: list[Edited] = field(default_factory=list)
     outcome: Outcome = field(default_factory=new_outcome)
+    marking: Marking | None = None
 
 
 def run_jobs(
@@ -79,14 +81,16 @@ def run_jobs(
     show: int = SHOWN,
 ) -> Edits:
     """Edit with a progress bar; every note and problem becomes a line on standard error."""
+    from padinv.cli.provenance import marking
     from padinv.runtime.batch.edit_files import edit_files, edited_results
     from padinv.runtime.batch.results_log import ResultsLog
 
+    task = replace(task, marking=marking(reader.model.bundle))
     outcome = new_outcome([("", sentence) for sentence in problems])
     with ResultsLog(out) as log:
         events = edit_files(reader, jobs, task, log, batch_size=batch, overwrite=overwrite)
         follow(events, outcome, what, len(jobs), notes=reader.model.notes, show=show)
-    return Edits(edited_results(outcome, jobs, task, out, show), outcome)
+    return Edits(edited_results(outcome, jobs, task, out, show), outcome, task.marking)
 
 
 def inputs_of(reader: Reader, loaded: Sequence[Loaded]) -> list[np.ndarray]:
@@ -149,7 +153,7 @@ def lay_out(
     made: dict[str, str] = {}
     if sheet and shown:
         columns, laid = rows(shown)
-        write_sheet(out / SHEET, contact_sheet(laid, columns, title), overwrite, made, edits.outcome)
+        write_sheet(out / SHEET, contact_sheet(laid, columns, title), overwrite, made, edits.outcome, edits.marking)
     if report and shown:
         text = compare_html(title, _linked(out, edits, compare(shown)), facts, lines, edits.outcome.skipped)
         write_report(edits.outcome, out / REPORT, text, overwrite, made)

@@ -97,6 +97,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         "out", "format", "dtype", "paste_back", "feather", "save_inversions", "sheet", "report", "open_report",
         "overwrite",
     ),
+    "Provenance": ("no_provenance", "c2pa_certificate", "c2pa_key"),
     "Model": ("model", "backend", "precision", "device", "threads", "batch"),
     "General": ("limit", "config", "as_json", "quiet", "verbose", "help"),
 }  # fmt: skip
@@ -104,6 +105,12 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
 
 class HelpCommand(TyperCommand):
     """A command whose help is grouped and ends with its examples."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from padinv.cli.provenance import remember
+
+        remember(ctx)
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """`[OPTIONS] PATH...`, without the brackets that Typer puts around metavars."""

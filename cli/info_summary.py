@@ -114,6 +114,31 @@ def _direction(facts: Facts) -> Iterable[tuple[str, Any]]:
     yield "generator", str(facts.get("generator_hash", ""))[:_HASH_DIGITS]
 
 
+_SOURCES = {  # the end of a digital source type -> what it means
+    "compositeWithTrainedAlgorithmicMedia": "a photograph that a trained model edited or drew again",
+    "trainedAlgorithmicMedia": "made by a trained model, without a photograph",
+}
+
+
+def _picture(facts: Facts) -> Iterable[tuple[str, Any]]:
+    size = " x ".join(map(str, _list(facts, "size")))
+    yield "format", f"{facts.get('format')}, {size + ' px, ' if size else ''}{_size(_number(facts.get('bytes')))}"
+    found, source = _mapping(facts, "provenance"), str(facts.get("digital_source_type") or "")
+    name = source.rstrip("/").rsplit("/", 1)[-1]
+    yield "source", f"{_SOURCES[name]} ({name})" if name in _SOURCES else source
+    yield "command", found.get("command")
+    yield "model", f"{found['model']}, {str(found.get('model_hash'))[:_HASH_DIGITS]}" if "model" in found else None
+    yield "made with", f"padinv {found['version']}" if "version" in found else None
+    states = {True: "as padinv wrote it", False: "changed since padinv wrote it"}
+    unchanged = facts.get("unchanged")
+    yield "file", states[unchanged] if isinstance(unchanged, bool) else None
+    signed = _mapping(facts, "c2pa")
+    who = f" by {signed['signer']}" if signed.get("signer") else ""
+    yield "C2PA", f"{signed['state']}{who} ({_join(_list(signed, 'problems')) or 'no problems'})" if signed else None
+    if not (found or source or signed):
+        yield "provenance", "nothing is recorded in this file"
+
+
 def _network(facts: Facts) -> Iterable[tuple[str, Any]]:
     """padinv's own network files, and checkpoints of other projects."""
     record = _mapping(facts, "record")
@@ -156,6 +181,7 @@ _SUMMARIES: dict[str, Callable[[Facts], Iterable[tuple[str, Any]]]] = {
     "bundle": _bundle,
     "inversion": _inversion,
     "direction": _direction,
+    "picture": _picture,
     "run": _run,
 }
 

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from padinv.cli import common
 from padinv.cli.console import say
 from padinv.cli.help import HelpCommand, write_examples, write_verbs
+from padinv.cli.provenance import add_provenance_options
 from padinv.runtime.errors import ExitCode, MissingPackageError, PadInvError, UsageError, is_out_of_memory
 from padinv.runtime.text import printable
 
@@ -65,6 +66,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "info": ("padinv.cli.commands.info", "Describe a padinv file or folder, or another project's checkpoint."),
 }
 
+# Verbs that write pictures which a model has changed or made.
+PICTURE_VERBS = frozenset(
+    {"invert", "blend", "edit", "custom-edit", "interpolate", "demo", "directions show", "generate", "studio", "serve"}
+)
+
 # Import name of an optional package -> extra that brings it.
 EXTRAS = {
     "torch": "train",
@@ -97,6 +103,9 @@ class LazyCommands(dict[str, Any]):
                 kind = getattr(module, "COMMAND", None)  # a verb that reads its arguments in its own way
                 app.command(name=verb, cls=kind or HelpCommand, context_settings=settings)(command)
             self[verb] = typer.main.get_command(app)
+            for words, inner in _with_names(verb, super().__getitem__(verb)):
+                if words in PICTURE_VERBS:
+                    add_provenance_options(inner)
             common.add_common_options(super().__getitem__(verb))
         return super().__getitem__(verb)
 
@@ -108,6 +117,12 @@ class LazyCommands(dict[str, Any]):
 
     def values(self) -> Any:
         return [self[verb] for verb in self]
+
+
+def _with_names(verb: str, command: Any) -> list[tuple[str, Any]]:
+    """A command, or those of a group, as (words, command)."""
+    inner = getattr(command, "commands", None)
+    return [(verb, command)] if inner is None else [(f"{verb} {name}", one) for name, one in inner.items()]
 
 
 class Verbs(TyperGroup):

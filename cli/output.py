@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from padinv.runtime.batch.engine import Event, Outcome
+    from padinv.runtime.provenance.marking import Marking
 
 SCHEMA = 1  # of the JSON object that --json prints
 
@@ -116,17 +117,28 @@ def write_extra(outcome: Outcome | None, write: Callable[[], bool]) -> bool:
 
 
 def write_sheet(
-    path: Path, pixels: np.ndarray, overwrite: bool, made: dict[str, str], outcome: Outcome | None = None
+    path: Path,
+    pixels: np.ndarray,
+    overwrite: bool,
+    made: dict[str, str],
+    outcome: Outcome | None = None,
+    marking: Marking | None = None,
 ) -> None:
-    """Write a contact sheet, unless another picture stands there. Without an `outcome`, a failure is raised."""
-    from padinv.runtime.images.png_metadata import png_note, save_png
+    """Write a contact sheet, unless another picture stands there. Without an `outcome`, a failure is raised.
+
+    Args:
+        marking: of the results that it shows; None: it shows none.
+    """
+    from padinv.runtime.files import write_bytes
+    from padinv.runtime.images.png_metadata import png_bytes, png_note
 
     if os.path.lexists(path) and not overwrite and (png_note(path) or {}).get("sheet") is not True:
         say(f"{path} exists and is not padinv's, so it was left alone; --overwrite replaces it")
         return
 
     def write() -> bool:
-        save_png(path, pixels, {"sheet": True})
+        data = png_bytes(pixels, {"sheet": True})
+        write_bytes(path, data if marking is None else marking.sign(marking.mark(data)))
         return True
 
     if write_extra(outcome, write):

@@ -13,7 +13,9 @@ from padinv.runtime.editing.direction import Direction
 from padinv.runtime.errors import BundleError, InputError
 from padinv.runtime.files import open_regular, parse_json
 from padinv.runtime.foreign_files import HEAD_BYTES, foreign_file
+from padinv.runtime.images import sniff
 from padinv.runtime.inversion import FORMAT, Inversion
+from padinv.runtime.provenance.describing import describe_picture
 from padinv.runtime.safetensors_file import DamagedFileError, SafetensorsFile, is_safetensors, open_safetensors
 from padinv.runtime.spec import ModelSpec
 
@@ -24,7 +26,7 @@ _METRICS = "metrics.jsonl"
 
 
 def describe(path: Path | str) -> dict[str, Any]:
-    """Facts about a bundle, an inversion file, a network file of padinv, or the run folder of a training.
+    """Facts about a bundle, an inversion file, a network file of padinv, a picture, or the run folder of a training.
 
     Returns:
         a JSON-ready mapping; `kind` is 'bundle', 'inversion', 'generator', 'encoder', ... or 'run'.
@@ -49,11 +51,13 @@ def describe(path: Path | str) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     if is_safetensors(head):
         return describe_safetensors(path)
+    if sniff(head):
+        return describe_picture(path)
     raise InputError(f"{path} {foreign_file(head) or 'is not a file that padinv made'}")
 
 
 def is_own_file(path: Path) -> bool:
-    """Whether a file is one that padinv writes: a bundle's manifest, an inversion or a network file.
+    """Whether `describe` knows a file: a bundle's manifest, an inversion, a network file of padinv, or a picture.
 
     Raises:
         InputError: it cannot be read.
@@ -62,8 +66,9 @@ def is_own_file(path: Path) -> bool:
         return True
     try:
         with open_regular(path) as file:
-            if not is_safetensors(file.read(HEAD_BYTES)):
-                return False
+            head = file.read(HEAD_BYTES)
+            if not is_safetensors(head):
+                return sniff(head) is not None
             metadata = SafetensorsFile(file).metadata
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -87,6 +87,11 @@ class Inversion:
     def __len__(self) -> int:
         return int(self.wp.shape[0])
 
+    @property
+    def is_generated(self) -> bool:
+        """Whether all images were drawn from seeds, so that no photograph is in them."""
+        return all("seed" in item for item in self.items)
+
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Inversion:
         """A batch of one for an integer, a batch for a slice or a list of integers. Slices share memory."""
         n = len(self)

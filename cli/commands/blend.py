@@ -148,7 +148,8 @@ def _jobs(many: Sequence[Source], fixed: Loaded, many_first: bool) -> list[Job]:
     for source in many:
         path = PurePosixPath(source.name)
         first, second = (path.name, other) if many_first else (other, path.name)
-        jobs.append(Job(source, joined_name(first, path, second)))
+        names = (source.path.name, fixed.source.path.name)
+        jobs.append(Job(source, joined_name(first, path, second), names if many_first else names[::-1]))
     return jobs
 
 

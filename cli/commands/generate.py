@@ -41,6 +41,7 @@ def command(
     """
 
     from padinv.cli import output
+    from padinv.cli.provenance import marking
     from padinv.runtime.batch.generate_files import parse_seeds, render_files, sample_files
     from padinv.runtime.batch.results_log import ResultsLog, check_out
     from padinv.runtime.errors import UsageError
@@ -55,17 +56,19 @@ def command(
     chosen = [] if inversions else parse_seeds(seeds if seeds is not None else "0-15")
     check_out(out)
     loaded = Model.load(model, backend, threads, precision, device)
+    mark = marking(loaded.bundle)
     loaded.session("generator")
     started = time.perf_counter()
     outcome = output.new_outcome()
     with ResultsLog(out) as log:
         events = (
-            render_files(loaded, inversions, log, batch_size=batch, overwrite=overwrite)
+            render_files(loaded, inversions, log, batch_size=batch, overwrite=overwrite, marking=mark)
             if inversions
             else sample_files(
-                loaded, chosen, truncation, log, save_inversions=save_inversions, batch_size=batch, overwrite=overwrite
+                loaded, chosen, truncation, log, save_inversions=save_inversions, batch_size=batch,
+                overwrite=overwrite, marking=mark,
             )
-        )
+        )  # fmt: skip
         output.follow(events, outcome, "generating", len(inversions or chosen), notes=loaded.notes)
     seconds = time.perf_counter() - started
     raise typer.Exit(output.sum_up(outcome, out, seconds, "generated", as_json=as_json))

@@ -19,8 +19,8 @@ def command(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="A model bundle, an inversion, a network file, a run folder, or a checkpoint of another project; the "
-            "built-in model if left out."
+            help="A model bundle, an inversion, a picture, a network file, a run folder, or a checkpoint of another "
+            "project; the built-in model if left out."
         ),
     ] = None,
     padding: Annotated[
@@ -38,6 +38,8 @@ def command(
     as_json: opt.JsonOption = False,
 ) -> None:
     """Describe a padinv file or folder, or a checkpoint of another project; with --padding, draw the padding space.
+
+    Of a picture it says what the file records about how it was made: digital source type, command, model, C2PA.
 
     The drawing shows how far each padding position of a picture is from the generator's average image, per resolution.
     """

@@ -75,6 +75,7 @@ def command(
     """
     import padinv.cli.edit_common as common
     from padinv.cli import output
+    from padinv.cli.provenance import marking
     from padinv.runtime.batch.interpolate_files import Line, interpolate_files
     from padinv.runtime.batch.masks import read_region
     from padinv.runtime.batch.results_log import ResultsLog
@@ -107,7 +108,7 @@ def command(
     with ResultsLog(out) as log:
         events = interpolate_files(
             reader, pairs, line, log, region=limited, frames=frames, save_inversions=save_inversions,
-            batch_size=batch, overwrite=overwrite,
+            batch_size=batch, overwrite=overwrite, marking=marking(reader.model.bundle),
         )  # fmt: skip
         notes = reader.model.notes
         common.follow(events, outcome, "interpolating", len(pairs), notes=notes, unit="strips", show=common.SHOWN)
@@ -121,6 +122,7 @@ def _lay_out(
 ) -> dict[str, str]:
     """Write the contact sheet and the page of what this run made."""
     import padinv.cli.edit_common as common
+    from padinv.cli.provenance import marking
     from padinv.runtime.batch.interpolate_files import show_again
     from padinv.runtime.reports.animation import strip
     from padinv.runtime.reports.comparison_report import Comparison, compare_html
@@ -142,7 +144,7 @@ def _lay_out(
             pixels = contact_sheet([(name, list(frames)) for name, frames in ways], steps, title)
         else:
             pixels = contact_sheet([(name, [strip(frames)]) for name, frames in ways], [""], title)
-        common.write_sheet(out / common.SHEET, pixels, overwrite, made, outcome)
+        common.write_sheet(out / common.SHEET, pixels, overwrite, made, outcome, marking(reader.model.bundle))
     if report:
         shown = [
             Comparison(name, frames[0], frames[-1], ("First", "Last"), {f"{i}": f for i, f in enumerate(frames)})

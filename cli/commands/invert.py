@@ -132,6 +132,7 @@ def command(
 def _draw_both(first: Path | None, second: Path, out: Path, overwrite: bool) -> None:
     """Draw the sheet of two models' results."""
     from padinv.cli import output
+    from padinv.cli.provenance import marking
     from padinv.runtime.bundle import read_bundle
     from padinv.runtime.reports.models_sheet import models_sheet
 
@@ -140,7 +141,8 @@ def _draw_both(first: Path | None, second: Path, out: Path, overwrite: bool) -> 
     labels = labels if labels[0] != labels[1] else [str(bundle.folder) for bundle in bundles]
     made: dict[str, str] = {}
     folders = [(labels[0], out), (labels[1], out / "vs")]
-    output.write_sheet(out / "vs" / "sheet.png", models_sheet(folders, bundles[0].spec.image_size), overwrite, made)
+    drawn = models_sheet(folders, bundles[0].spec.image_size)
+    output.write_sheet(out / "vs" / "sheet.png", drawn, overwrite, made, marking=marking(bundles[0]))
     for path in made.values():
         typer.echo(f"open {path}")
 
@@ -161,6 +163,7 @@ def run(
 ) -> int:
     """Gather, invert, report; the exit code. `align` is the mode, a file of landmarks, and which face."""
     from padinv.cli import output
+    from padinv.cli.provenance import marking as marking_for
     from padinv.runtime.alignment.aligner import Aligner
     from padinv.runtime.alignment.landmarks_csv import read_landmarks
     from padinv.runtime.batch.find_inputs import gather
@@ -194,6 +197,7 @@ def run(
     mode, landmarks, face = align
     given = None if landmarks is None else read_landmarks(landmarks)
     model = Model.load(bundle, *backend)
+    marking = marking_for(model.bundle)
     aligner = Aligner(model.spec.template, mode, landmarks=given, face=face, fit=options.fit, threads=backend[1])
     checked_passes(options.passes, model.passes, model.bundle.name)
     for graph in ("encoder", "generator"):  # a bundle that does not load must leave no folder behind
@@ -202,7 +206,7 @@ def run(
     made: dict[str, str] = {}
     outcome = output.new_outcome(problems)
     with ResultsLog(out) if part is None else ShardLog(out, part) as log:
-        events = invert_files(model, files, log, options, aligner, cluster=cluster)
+        events = invert_files(model, files, log, options, aligner, cluster=cluster, marking=marking)
         # The run that joins the shards writes the sheet and the page.
         wanted = (with_sheet, with_report) if part is None else (False, False)
         try:
@@ -257,6 +261,7 @@ def _lay_out(
 ) -> None:
     """Write the contact sheet and the page, unless those of an earlier run still show everything."""
     from padinv.cli import output
+    from padinv.cli.provenance import marking
     from padinv.runtime.batch.find_inputs import SHEET
     from padinv.runtime.batch.invert_files import VERB
     from padinv.runtime.reports.contact_sheet import MAX_ROWS, contact_sheet
@@ -288,7 +293,7 @@ def _lay_out(
         if rows:
             title = f"{len(records)} picture{'' if len(records) == 1 else 's'} inverted"
             drawn = contact_sheet(rows, ["input", "reconstruction"], title)
-            output.write_sheet(wanted["sheet"], drawn, options.overwrite, made, outcome)
+            output.write_sheet(wanted["sheet"], drawn, options.overwrite, made, outcome, marking(model.bundle))
     if "report" in todo:
         text = report_html(
             records,

@@ -59,6 +59,7 @@ def command(
 
     Concurrent requests share runs of the model. SIGTERM and Ctrl-C end the service after the requests it has accepted.
     """
+    from padinv.cli.provenance import marking
     from padinv.cli.server_common import announce_address, open_app, require_server_packages, run_app, served_hosts
 
     require_server_packages("serve", "padinv serve")
@@ -75,7 +76,7 @@ def command(
     app = open_app(
         lambda: create_app(
             loaded, limits=limits, token=token or None, hosts=hosts, origins=tuple(allow_origin or ()),
-            version=__version__,
+            version=__version__, marking=marking(loaded.bundle),
         )
     )  # fmt: skip
     announce = announce_address("serving", host, open_to_all=not token, model=loaded)

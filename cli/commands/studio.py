@@ -42,6 +42,7 @@ def command(
     Everything stays on this machine. The page is reachable from this machine alone, with the token in its address, and
     nothing is kept after the studio ends: save what you want to keep.
     """
+    from padinv.cli.provenance import marking
     from padinv.cli.server_common import announce_address, open_app, require_server_packages, run_app, served_hosts
 
     require_server_packages("studio", "padinv studio")
@@ -57,7 +58,7 @@ def command(
     app = open_app(
         lambda: create_app(
             loaded, token=token, limits=limits, hosts=hosts, photos=opened,
-            model_option=None if model is None else str(model), version=__version__,
+            model_option=None if model is None else str(model), version=__version__, marking=marking(loaded.bundle),
         )
     )  # fmt: skip
     for one in opened:  # a file that is not a picture is named now, not when the page asks for it

@@ -21,14 +21,26 @@ from padinv.runtime.files import digest
 from padinv.runtime.images import read_image, to_uint8
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import DEFAULT_BATCH
+from padinv.runtime.provenance.command_text import Command
+from padinv.runtime.provenance.marking import Marking
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to edit, and the relative name (with /) of its result, without a suffix."""
+    """One image to edit, and the relative name (with /) of its result, without a suffix.
+
+    Attributes:
+        inputs: names of all images that the result is made of; only the source, if left out.
+    """
 
     source: Source
     name: str
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What the result is made of, for the command that it records."""
+        return self.inputs or (self.source.path.name,)
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Task:
         paste: write NAME.photo.png, the result in its photograph: that of the job's source, or of `paste_into`.
         paste_into: see `paste`.
         feather: width of the seam in fractions of the square's side.
+        marking: how the pictures are marked; None: as results of this verb.
     """
 
     edit: Callable[[Inversion], Mapping[str, Inversion]]
@@ -53,6 +66,7 @@ class Task:
     paste: bool = False
     paste_into: Loaded | None = None
     feather: float = DEFAULT_FEATHER
+    marking: Marking | None = None
 
 
 @dataclass
@@ -146,7 +160,9 @@ class EditStep:
             "feather": edit.feather if edit.paste else None,
         }
         verb = str(edit.recipe.get("verb", "edit"))
-        return engine.Task(verb, job.name, str(job.source.path), conditions, conditions, outputs, job)
+        marking = edit.marking or Marking.of(reader.model.bundle, Command(verb))
+        path = str(job.source.path)
+        return engine.Task(verb, job.name, path, conditions, conditions, outputs, job, job.named, marking)
 
     def read(self, task: engine.Task) -> Loaded:
         """The job's picture or inversion."""
@@ -176,7 +192,8 @@ class EditStep:
                 encode = partial(image_bytes, pictures["" if kind == "image" else kind], "png")
             files[kind] = (name, encode)
         record = {"inputs": [str(loaded.source.path)], "recipe": task.conditions["recipe"]}
-        return engine.Product(files, record, [loaded.note] if loaded.note else [], (dict(pictures), loaded))
+        notes = [loaded.note] if loaded.note else []
+        return engine.Product(files, record, notes, (dict(pictures), loaded), result.is_generated)
 
     def _photo(self, into: Loaded, square: np.ndarray, origin: Origin) -> bytes:
         path, size, transform = photo_path(into), into.item.get("size"), photo_transform(into)

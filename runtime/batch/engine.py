@@ -23,6 +23,7 @@ from padinv.runtime.batch.origin import Origin, seal
 from padinv.runtime.batch.results_log import Record, ResultsLog, new_record
 from padinv.runtime.errors import ExitCode, InputError, MismatchError, UsageError, exit_code, is_out_of_memory
 from padinv.runtime.files import write_bytes
+from padinv.runtime.provenance.marking import Marking
 
 MAX_WORKERS = 4
 EXISTS = "exists"  # the code of an input whose result would replace a file that is not its own
@@ -42,6 +43,8 @@ class Task:
             of the conditions differs, the results are made again in place; where this differs, they are left alone.
         outputs: kind -> relative name, of the results that are known beforehand.
         payload: whatever the step needs.
+        inputs: what the results are made of, for the command that they record; see `Command.text`.
+        marking: how the pictures are marked; None: they are not edited, as the crops of an alignment.
     """
 
     verb: str
@@ -51,11 +54,28 @@ class Task:
     owner: Mapping[str, Any]
     outputs: Mapping[str, str]
     payload: Any = None
+    inputs: tuple[str, ...] = ()
+    marking: Marking | None = None
 
     @cached_property
     def origin(self) -> Origin:
         """What the results carry."""
-        return Origin.of({"verb": self.verb, **self.owner}, {"verb": self.verb, **self.conditions})
+        marked = {} if self.marking is None else self.marking.conditions()
+        return Origin.of({"verb": self.verb, **self.owner}, {"verb": self.verb, **self.conditions, **marked})
+
+    def finished(self, encode: Encode, *, generated: bool = False) -> bytes:
+        """The bytes of a result: with its provenance, sealed, and signed at last, because a signature covers it all.
+
+        Args:
+            generated: no photograph is in it.
+
+        Raises:
+            InputError: of `encode`, or it cannot be signed.
+        """
+        data, marking = encode(self.origin), self.marking
+        if marking is None:
+            return seal(data)
+        return marking.sign(seal(marking.mark(data, self.inputs, generated=generated)), generated=generated)
 
 
 Encode = Callable[[Origin], bytes]
@@ -71,12 +91,14 @@ class Product:
         record: what the results log keeps besides names and sizes, JSON-ready.
         notes: sentences the user should see.
         shown: for the caller, e.g. pixels for a page.
+        generated: no photograph is in the pictures.
     """
 
     files: Mapping[str, tuple[str, Encode]]
     record: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     shown: Any = None
+    generated: bool = False
 
 
 class Step(Protocol):
@@ -272,7 +294,7 @@ class _Run:
                 lost.append(sentence)
                 continue
             try:
-                data = seal(encode(task.origin))
+                data = task.finished(encode, generated=product.generated)
             except InputError as error:  # a photograph that went away before its paste-back
                 lost.append(str(error))
                 continue

@@ -16,6 +16,8 @@ from padinv.runtime.batch.sources import Source
 from padinv.runtime.errors import MismatchError, UsageError
 from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.model import DEFAULT_BATCH, Model
+from padinv.runtime.provenance.command_text import Command
+from padinv.runtime.provenance.marking import Marking
 
 VERB = "generate"
 MAX_SEEDS = 1_000_000
@@ -52,26 +54,33 @@ def sample_files(
     save_inversions: bool = False,
     batch_size: int = DEFAULT_BATCH,
     overwrite: bool = False,
+    marking: Marking | None = None,
 ) -> Generator[engine.Event, None, None]:
     """Write `seed-0007.png` for every seed (and its inversion file, when asked); one event for each seed.
 
     Raises:
         OutputError, BundleError, BackendError.
     """
-    step = SampleStep(model, truncation, save_inversions)
+    step = SampleStep(model, truncation, save_inversions, marking)
     tasks = [step.task(seed) for seed in seeds]
     yield from engine.run(step, tasks, log, batch_size=batch_size, overwrite=overwrite)
 
 
 def render_files(
-    model: Model, paths: Sequence[Path], log: ResultsLog, *, batch_size: int = DEFAULT_BATCH, overwrite: bool = False
+    model: Model,
+    paths: Sequence[Path],
+    log: ResultsLog,
+    *,
+    batch_size: int = DEFAULT_BATCH,
+    overwrite: bool = False,
+    marking: Marking | None = None,
 ) -> Generator[engine.Event, None, None]:
     """Write the pictures of inversion files: NAME.png, or NAME-0000.png ... where one holds several images.
 
     Raises:
         OutputError, BundleError, BackendError.
     """
-    step = RenderStep(model, batch_size)
+    step = RenderStep(model, batch_size, marking)
     names = distinct_names([(path, path.name) for path in paths])
     tasks = [step.task(path, name) for path, name in zip(paths, names, strict=True)]
     yield from engine.run(step, tasks, log, batch_size=1, overwrite=overwrite)
@@ -80,8 +89,9 @@ def render_files(
 class SampleStep:
     """Draws seeds; see `engine.Step`."""
 
-    def __init__(self, model: Model, truncation: float, save_inversions: bool) -> None:
+    def __init__(self, model: Model, truncation: float, save_inversions: bool, marking: Marking | None = None) -> None:
         self.model, self.truncation, self.save_inversions = model, truncation, save_inversions
+        self.marking = marking or Marking.of(model.bundle, Command(VERB))
 
     def task(self, seed: int) -> engine.Task:
         """The task of one seed."""
@@ -95,7 +105,8 @@ class SampleStep:
             "seed": seed,
             "truncation": float(self.truncation),
         }
-        return engine.Task(VERB, name, f"seed {seed}", conditions, conditions, outputs, seed)
+        inputs = ("--seeds", str(seed))
+        return engine.Task(VERB, name, f"seed {seed}", conditions, conditions, outputs, seed, inputs, self.marking)
 
     def read(self, task: engine.Task) -> int:
         """The seed."""
@@ -112,15 +123,17 @@ class SampleStep:
                 "inversion": partial(inversion_bytes, latents[i], "float32"),
             }
             files = {kind: (name, encode[kind]) for kind, name in task.outputs.items()}
-            products.append(engine.Product(files, {"seed": seed, "truncation": float(self.truncation)}))
+            record = {"seed": seed, "truncation": float(self.truncation)}
+            products.append(engine.Product(files, record, generated=True))
         return products
 
 
 class RenderStep:
     """Draws inversion files; see `engine.Step`."""
 
-    def __init__(self, model: Model, batch_size: int) -> None:
+    def __init__(self, model: Model, batch_size: int, marking: Marking | None = None) -> None:
         self.model, self.batch_size = model, batch_size
+        self.marking = marking or Marking.of(model.bundle, Command(VERB))
 
     def task(self, path: Path, name: str) -> engine.Task:
         """The task of one file; how many pictures it gives is known when it is read."""
@@ -130,7 +143,7 @@ class RenderStep:
             "of": Source(path, name).identity(),
         }
         stem = name.removesuffix(".safetensors")
-        return engine.Task(VERB, stem, str(path), conditions, conditions, {}, path)
+        return engine.Task(VERB, stem, str(path), conditions, conditions, {}, path, (path.name,), self.marking)
 
     def read(self, task: engine.Task) -> Inversion:
         """The inversion."""
@@ -151,4 +164,4 @@ class RenderStep:
         for i, picture in enumerate(pictures):
             kind, name = ("image", task.name) if len(pictures) == 1 else (f"image {i}", f"{task.name}-{i:04d}")
             files[kind] = (f"{name}.png", partial(image_bytes, picture, "png"))
-        return engine.Product(files, {"inputs": [task.path]})
+        return engine.Product(files, {"inputs": [task.path]}, generated=inversion.is_generated)

@@ -21,6 +21,8 @@ from padinv.runtime.errors import InputError, is_out_of_memory
 from padinv.runtime.images import read_image
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import DEFAULT_BATCH
+from padinv.runtime.provenance.command_text import Command
+from padinv.runtime.provenance.marking import Marking
 from padinv.runtime.reports.animation import animation_bytes, strip, tiled, unstrip
 
 VERB = "interpolate"
@@ -56,6 +58,7 @@ def interpolate_files(
     save_inversions: bool = False,
     batch_size: int = DEFAULT_BATCH,
     overwrite: bool = False,
+    marking: Marking | None = None,
 ) -> Generator[engine.Event, None, None]:
     """Write A--B.png, a strip, and A--B.webp, an endless animation, for each pair; one event for each pair.
 
@@ -66,7 +69,7 @@ def interpolate_files(
     Raises:
         OutputError: a result cannot be written. BundleError, BackendError: the model cannot run.
     """
-    step = InterpolateStep(reader, line, region, frames, save_inversions, batch_size)
+    step = InterpolateStep(reader, line, region, frames, save_inversions, batch_size, marking)
     tasks = [step.task(pair) for pair in pairs]
     yield from engine.run(step, tasks, log, batch_size=1, overwrite=overwrite)
 
@@ -84,8 +87,16 @@ class InterpolateStep:
     """Reads two ends and draws the way between them; see `engine.Step`. `Product.shown` are the frames."""
 
     def __init__(
-        self, reader: Reader, line: Line, region: Region | None, frames: bool, save_inversions: bool, batch_size: int
+        self,
+        reader: Reader,
+        line: Line,
+        region: Region | None,
+        frames: bool,
+        save_inversions: bool,
+        batch_size: int,
+        marking: Marking | None = None,
     ) -> None:
+        self.marking = marking or Marking.of(reader.model.bundle, Command(VERB))
         self.reader, self.line, self.region = reader, line, region
         self.frames, self.save_inversions, self.batch_size = frames, save_inversions, batch_size
 
@@ -110,7 +121,8 @@ class InterpolateStep:
             "fit": self.reader.aligner.fit,
             "precision": self.reader.model.precision,
         }
-        return engine.Task(VERB, name, str(b.path), conditions, conditions, outputs, pair)
+        inputs = tuple(one.path.name for one in pair if one is not None)
+        return engine.Task(VERB, name, str(b.path), conditions, conditions, outputs, pair, inputs, self.marking)
 
     def read(self, task: engine.Task) -> list[Loaded]:
         """The ends that are images."""
@@ -141,7 +153,8 @@ class InterpolateStep:
                 encode = partial(image_bytes, pictures[int(kind.split()[1])], "png")
             files[kind] = (name, encode)
         record = {"inputs": [str(one.source.path) for one in loaded], **asdict(self.line)}
-        return engine.Product(files, record, [one.note for one in loaded if one.note], pictures)
+        notes = [one.note for one in loaded if one.note]
+        return engine.Product(files, record, notes, pictures, all("seed" in one.item for one in loaded))
 
     def _ends(self, loaded: list[Loaded], *, from_average: bool) -> tuple[Inversion, Inversion]:
         model = self.reader.model

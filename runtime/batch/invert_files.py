@@ -24,6 +24,8 @@ from padinv.runtime.images import FITS, Prepared, average_pool, metrics, read_pr
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import DEFAULT_BATCH, Model
 from padinv.runtime.passes import checked_passes
+from padinv.runtime.provenance.command_text import Command
+from padinv.runtime.provenance.marking import Marking
 from padinv.runtime.safetensors_file import all_finite
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def invert_files(
     aligner: Aligner | None = None,
     *,
     cluster: Cluster | None = None,
+    marking: Marking | None = None,
 ) -> Generator[Event, None, None]:
     """Invert files into `log.out`; one event for each file.
 
@@ -92,11 +95,12 @@ def invert_files(
 
     Args:
         cluster: do the work on Ray; None: in this process. The results are the same.
+        marking: how the pictures are marked; None: as results of this verb.
 
     Raises:
         OutputError: the results cannot be written. BundleError, BackendError: the model cannot run.
     """
-    step = InvertStep(model, options, aligner)
+    step = InvertStep(model, options, aligner, marking)
     tasks = []
     taken = {f"{found.name}.{options.format}".casefold() for found in files}
     for found in files:
@@ -133,10 +137,13 @@ class _Read:
 class InvertStep:
     """Reads, encodes and generates pictures; see `engine.Step`."""
 
-    def __init__(self, model: Model, options: Options, aligner: Aligner | None = None) -> None:
+    def __init__(
+        self, model: Model, options: Options, aligner: Aligner | None = None, marking: Marking | None = None
+    ) -> None:
         self.model, self.options = model, options
         self.passes = checked_passes(options.passes, model.passes, model.bundle.name)
         self.aligner = aligner
+        self.marking = marking or Marking.of(model.bundle, Command(VERB))
 
     def task(self, found: Found) -> Task:
         """The task of one picture."""
@@ -157,8 +164,9 @@ class InvertStep:
             "feather": options.feather if options.paste_back else None,
             **({"passes": self.passes} if model.passes > 1 else {}),  # older records of other models have no such entry
         }
+        owner = {"source": source, "model": fingerprint}
         return Task(
-            VERB, found.name, str(found.path), conditions, {"source": source, "model": fingerprint}, outputs, found
+            VERB, found.name, str(found.path), conditions, owner, outputs, found, (found.path.name,), self.marking
         )
 
     def read(self, task: Task) -> _Read:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from padinv.runtime.files import digest, open_regular, sha256_bytes
+from padinv.runtime.provenance.containers import without_c2pa
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,11 @@ def seal(data: bytes) -> bytes:
 
 
 def origin_of(data: bytes) -> Origin | None:
-    """The origin of a sealed file; None for a file without one, or one that was changed."""
+    """The origin of a sealed file; None for a file without one, or one that was changed after it was sealed.
+
+    A C2PA manifest does not count: a file is signed after it is sealed.
+    """
+    data = without_c2pa(data)
     match = _PATTERN.search(data)
     if match is None or sha256_bytes(_with_seal(data, _BLANK)) != match[3].decode():
         return None

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from padinv.runtime.batch.engine import MAX_WORKERS, Done, Event, Kept, Note, Product, Skipped, Step, Task
-from padinv.runtime.batch.origin import seal
 from padinv.runtime.batch.results_log import ResultsLog, new_record
 from padinv.runtime.errors import BackendError, InputError, MismatchError, MissingPackageError, PadInvError, UsageError
 from padinv.runtime.files import write_bytes
@@ -180,7 +179,7 @@ class _Actor:
         lost: list[str] = []
         for kind, (name, encode) in product.files.items():
             try:
-                data = seal(encode(task.origin))
+                data = task.finished(encode, generated=product.generated)
             except InputError as error:
                 lost.append(str(error))
                 continue

@@ -41,7 +41,11 @@ def blend(a: Inversion, b: Inversion, strength: float = 1.0, layers: Sequence[in
     a, b = _paired(a, b)
     chosen = layer_mask(layers, b.wp.shape[1])
     wp = np.where(chosen[:, None], b.wp + np.float32(strength) * (a.wp - b.wp), b.wp)
-    return Inversion(wp, b.const.copy(), _copied(b.rings), b.generator_hash, _copied_items(b), b.origin)
+    items = _copied_items(b)
+    for item, other in zip(items, a.items, strict=True):
+        if "seed" not in other:  # a photograph is in the result, even where B was drawn from a seed
+            item.pop("seed", None)
+    return Inversion(wp, b.const.copy(), _copied(b.rings), b.generator_hash, items, b.origin)
 
 
 def style_mixing(a: Inversion, b: Inversion, first_layer: int | None = None) -> Inversion:

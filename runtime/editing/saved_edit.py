@@ -67,7 +67,9 @@ class Borrowed:
         if self.padding and self.resolutions:
             for name, weight in self._region(spec).weights.items():
                 moved[name] += np.float32(self.padding) * weight * (other[name] - moved[name])
-        return Inversion.from_arrays(moved, inversion.generator_hash, [dict(item) for item in inversion.items])
+        # What is borrowed may come from a photograph, so that the result is not wholly generated any more.
+        items = [{key: value for key, value in item.items() if key != "seed"} for item in inversion.items]
+        return Inversion.from_arrays(moved, inversion.generator_hash, items)
 
     def _region(self, spec: ModelSpec) -> Region:
         side = max(spec.pad_resolutions)

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from padinv.runtime.editing.gallery import gallery_directions
 from padinv.runtime.errors import BackendError, BundleError, InputError, MismatchError, PadInvError, UsageError
 from padinv.runtime.model import Model
+from padinv.runtime.provenance.marking import Marking
 from padinv.runtime.server import schemas
 from padinv.runtime.server.batch_queue import ClosedError
 from padinv.runtime.server.gate import LOOPBACK_NAMES, App, Gate
@@ -62,6 +63,7 @@ def create_app(
     origins: tuple[str, ...] = (),
     directions: dict[str, Any] | None = None,
     version: str = "",
+    marking: Marking | None = None,
 ) -> App:
     """The service for a model, as an ASGI application.
 
@@ -72,11 +74,12 @@ def create_app(
         origins: origins whose pages may ask, besides our own.
         directions: name -> Direction, what /v1/edit knows by name; None: those that the model ships.
         version: of padinv, which the API's description names.
+        marking: how pictures are marked; None: with the request.
     """
     limits = limits or Limits()
     metrics = Metrics()
     known = gallery_directions(model.bundle) if directions is None else directions
-    service = Service(model, limits=limits, directions=known, on_run=metrics.ran)
+    service = Service(model, limits=limits, directions=known, on_run=metrics.ran, marking=marking)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

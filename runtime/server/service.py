@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +20,7 @@ from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.images import average_pool, metrics, to_float, to_uint8
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
+from padinv.runtime.provenance.marking import Marking
 from padinv.runtime.server import schemas
 from padinv.runtime.server.batch_queue import BatchQueue
 from padinv.runtime.server.limits import Limits
@@ -46,6 +48,7 @@ class Service:
     Args:
         directions: name -> direction, of the model's own gallery.
         on_run: called with the kind and the size of every run of the model.
+        marking: how pictures are marked; None: with the request.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Service:
         limits: Limits | None = None,
         directions: Mapping[str, Direction] | None = None,
         on_run: Callable[[str, int], None] | None = None,
+        marking: Marking | None = None,
     ) -> None:
         self.model = model
+        self.marking = marking or Marking.of(model.bundle, "padinv serve")
         self.limits = limits or Limits()
         self.directions = dict(directions or {})
         self._detector = None if model.spec.template is None else FaceDetector.load()
@@ -127,7 +132,8 @@ class Service:
             inversion = await self._aside(self.model.sample, request.seeds, request.truncation)
         self._check_count(len(inversion))
         images = await asyncio.gather(*(self._generated(inversion[i]) for i in range(len(inversion))))
-        packed = [await self._aside(encode_png, to_uint8(image[None])[0]) for image in images]
+        mark = partial(self._png, request=request, generated=inversion.is_generated)
+        packed = [await self._aside(mark, to_uint8(image[None])[0]) for image in images]
         return schemas.Pictures(images=packed, inversion=await self._aside(inversion.to_bytes, "float32"))
 
     async def _start(
@@ -178,14 +184,20 @@ class Service:
             answer.notes = [photograph.note] if photograph.note else []
         return answer
 
+    def _png(self, pixels: np.ndarray, *, request: Any, generated: bool = False, profile: bytes | None = None) -> bytes:
+        """A PNG file that says which request made it."""
+        marking = self.marking.with_command(recorded(request))
+        return marking.sign(marking.mark(encode_png(pixels, profile), generated=generated), generated=generated)
+
     def _packed(self, inversion: Inversion, image: np.ndarray, request: Any, into: Photograph | None) -> schemas.Answer:
         pixels = to_uint8(image[None])[0]
         photo = None
         if into is not None:
             whole = decode_image(into.data, into.name, self.limits)
             pasted = paste((whole, into.name), pixels, into.item, request.feather)
-            photo = encode_png(pasted, profile=whole.info.get("icc_profile"))
-        return schemas.Answer(image=encode_png(pixels), inversion=inversion.to_bytes(request.dtype), photo=photo)
+            photo = self._png(pasted, request=request, profile=whole.info.get("icc_profile"))
+        image_file = self._png(pixels, request=request, generated=inversion.is_generated)
+        return schemas.Answer(image=image_file, inversion=inversion.to_bytes(request.dtype), photo=photo)
 
     def _region(self, request: schemas.BlendRequest) -> Region | None:
         """Where padding is taken from B; None: everywhere."""
@@ -235,6 +247,15 @@ class Service:
             if "shutdown" in str(error):
                 raise InputError("the service is stopping, so nothing was done; ask again when it is back") from error
             raise
+
+
+def recorded(request: schemas.Strict) -> str:
+    """A request as its pictures record it: what it asked for, without the files that came with it."""
+    fields = {
+        name: value for name, value in request.model_dump(exclude_defaults=True).items() if not isinstance(value, bytes)
+    }
+    verb = type(request).__name__.removesuffix("Request").lower()
+    return f"padinv serve: POST /v1/{verb} {json.dumps(fields, sort_keys=True)}"
 
 
 def reconstruction_metrics(pixels: np.ndarray, image: np.ndarray, side: int) -> dict[str, float]:

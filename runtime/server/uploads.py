@@ -20,7 +20,6 @@ from padinv.runtime.editing.region import MASK_SIDE
 from padinv.runtime.editing.saved_edit import SavedEdit
 from padinv.runtime.errors import InputError, MismatchError, PadInvError, UsageError
 from padinv.runtime.images import array_to_image, check_image_bytes, read_image_bytes
-from padinv.runtime.images.png_metadata import png_bytes
 from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.model import Model
 from padinv.runtime.server.limits import Limits
@@ -179,10 +178,8 @@ def _temporary(data: bytes, file_name: str, shown: str | None = None) -> Iterato
             raise type(error)(str(error).replace(str(path), shown or file_name)) from error
 
 
-def encode_png(pixels: np.ndarray, note: dict[str, Any] | None = None, profile: bytes | None = None) -> bytes:
-    """uint8 RGB [H, W, 3] -> the bytes of a PNG file. Without a note it is packed fast, for a picture that is shown."""
-    if note is not None:
-        return png_bytes(pixels, note, profile)
+def encode_png(pixels: np.ndarray, profile: bytes | None = None) -> bytes:
+    """uint8 RGB [H, W, 3] -> the bytes of a PNG file, packed fast, for a picture that is shown."""
     out = BytesIO()
     array_to_image(pixels).save(out, format="PNG", compress_level=1, icc_profile=profile)
     return out.getvalue()

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
 from padinv.runtime.editing.gallery import gallery_directions
 from padinv.runtime.model import Model
+from padinv.runtime.provenance.marking import Marking
 from padinv.runtime.server.app import add_error_answers
 from padinv.runtime.server.gate import LOOPBACK_NAMES, Gate
 from padinv.runtime.server.limits import Limits
@@ -44,6 +45,7 @@ def create_app(
     photos: Sequence[Opened] = (),
     model_option: str | None = None,
     version: str = "",
+    marking: Marking | None = None,
 ) -> Gate:
     """The studio for a model, as an ASGI application.
 
@@ -53,9 +55,10 @@ def create_app(
         hosts: names in the Host header that are served; None: any.
         photos: opened in every new session.
         model_option: what `--model` said, for the commands that the studio prints.
+        marking: how pictures that are saved are marked; None: with the command that makes the same.
     """
     limits = limits or Limits()
-    bench = Workbench(model, limits)
+    bench = Workbench(model, limits, marking)
     sessions = Sessions(_gallery(model))
     cookie = f"padinv_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from padinv.runtime.editing.saved_edit import SavedEdit
+from padinv.runtime.provenance.command_text import Command as Recorded
 from padinv.runtime.studio.photo import Photo
 
 OUT = "padinv-out/studio"
@@ -19,11 +20,13 @@ class Command:
         text: to be copied into a shell.
         files: files that must lie in the current folder, besides the photograph: 'edit' and 'landmarks' by name.
         result: path of the picture that it writes.
+        recorded: what the picture says about it.
     """
 
     text: str
     files: dict[str, str]
     result: str
+    recorded: Recorded
 
 
 def edit_name(photo: Photo) -> str:
@@ -48,27 +51,28 @@ def command(
     """
     files: dict[str, str] = {}
     if edit.changes_nothing:
-        words = ["padinv", "invert"]
+        start = ["invert"]
     elif edit.borrowed is None and set(edit.strengths) <= gallery:
-        words = ["padinv", "edit", ",".join(f"{name}={value:g}" for name, value in edit.strengths.items())]
+        start = ["edit", ",".join(f"{name}={value:g}" for name, value in edit.strengths.items())]
         if any(float(f"{value:g}") != value for value in edit.strengths.values()):
-            words[-1] = ",".join(f"{name}={value!r}" for name, value in edit.strengths.items())
+            start[-1] = ",".join(f"{name}={value!r}" for name, value in edit.strengths.items())
     else:
         files["edit"] = edit_name(photo)
-        words = ["padinv", "edit", _as_path(edit_name(photo))]
-    words.append(_as_path(photo.path or photo.name))
+        start = ["edit", _as_path(edit_name(photo))]
+    options: list[tuple[str, ...]] = []
     if photo.landmarks is not None:
         files["landmarks"] = landmarks_name(photo)
-        words += ["--landmarks", landmarks_name(photo), "--align", "always"]
+        options += [("--landmarks", landmarks_name(photo)), ("--align", "always")]
     elif photo.placing.face > 1:
-        words += ["--face", str(photo.placing.face)]
+        options.append(("--face", str(photo.placing.face)))
     if model is not None:
-        words += ["--model", model]
+        options.append(("--model", model))
     if paste_back:
-        words.append("--paste-back")
-    words += ["--out", OUT]
+        options.append(("--paste-back",))
+    words = ["padinv", *start, _as_path(photo.path or photo.name), *(word for one in options for word in one)]
     suffix = ".photo.png" if paste_back else ".png"
-    return Command(shlex.join(words), files, f"{OUT}/{photo.name}{suffix}")
+    recorded = Recorded(start[0], tuple(start[1:]), tuple(options))
+    return Command(shlex.join([*words, "--out", OUT]), files, f"{OUT}/{photo.name}{suffix}", recorded)
 
 
 def _as_path(name: str) -> str:

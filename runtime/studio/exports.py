@@ -13,7 +13,9 @@ import numpy as np
 
 from padinv.runtime.editing.saved_edit import SavedEdit
 from padinv.runtime.errors import UsageError
-from padinv.runtime.reports.animation import save_animation
+from padinv.runtime.images.png_metadata import png_bytes
+from padinv.runtime.provenance.command_text import Command as Recorded
+from padinv.runtime.reports.animation import animation_bytes
 from padinv.runtime.server.uploads import encode_png, safe_name
 from padinv.runtime.studio.commands import Command, edit_name, landmarks_name
 from padinv.runtime.studio.edit_state import Interpolation
@@ -61,7 +63,9 @@ def export(bench: Workbench, photo: Photo, edit: SavedEdit, how: Command, what: 
 def animation(bench: Workbench, start: Photo, end: Photo, way: Interpolation, milliseconds: int = 120) -> Download:
     """An endless WebP from one photograph to another and back."""
     frames = bench.frames(start, end, way)
-    data = _saved(lambda path: save_animation(path, frames, milliseconds), "way.webp")
+    how = Recorded("interpolate", options=(("--space", way.space), ("--steps", str(way.steps))))
+    names = (start.name, end.name)
+    data = bench.finished(animation_bytes(frames, milliseconds), how, names)
     return Download(f"{start.name}--{end.name}.webp", WEBP, data)
 
 
@@ -70,25 +74,14 @@ def direction_file(named: NamedDirection) -> Download:
     return Download(f"{safe_name(named.name)}.safetensors", SAFETENSORS, _saved(named.direction.save, "d.safetensors"))
 
 
-def _note(bench: Workbench, how: Command, edit: SavedEdit) -> dict[str, object]:
-    """How a picture was made, for its PNG text."""
-    return {
-        "model": bench.model.bundle.fingerprint,
-        "made_by": "padinv studio",
-        "command": how.text,
-        "directions": dict(edit.strengths),
-        "borrowed_from": None if edit.borrowed is None else edit.borrowed.name,
-    }
-
-
 def _picture(bench: Workbench, photo: Photo, edit: SavedEdit, how: Command) -> Download:
     pixels = bench.picture(photo, edit)
-    return Download(f"{photo.name}.png", PNG, encode_png(pixels, _note(bench, how, edit)))
+    return Download(f"{photo.name}.png", PNG, bench.finished(png_bytes(pixels, {}), how.recorded, (photo.name,)))
 
 
 def _photo(bench: Workbench, photo: Photo, edit: SavedEdit, how: Command) -> Download:
     pixels = bench.pasted(photo, bench.picture(photo, edit))
-    data = encode_png(pixels, _note(bench, how, edit), bench.profile(photo))
+    data = bench.finished(png_bytes(pixels, {}, bench.profile(photo)), how.recorded, (photo.name,))
     return Download(f"{photo.name}.photo.png", PNG, data)
 
 

@@ -20,6 +20,8 @@ from padinv.runtime.errors import UsageError
 from padinv.runtime.images import array_to_image, to_float, to_rgb, to_uint8
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
+from padinv.runtime.provenance.command_text import Command as Recorded
+from padinv.runtime.provenance.marking import Marking
 from padinv.runtime.server.limits import Limits
 from padinv.runtime.server.service import reconstruction_metrics
 from padinv.runtime.server.uploads import Photograph, decode_image, paste, read_photograph, read_square_mask
@@ -34,9 +36,10 @@ _DECODED = 2  # photographs that are kept decoded, for pasting back
 class Workbench:
     """A model, and what is done with it for all sessions. Runs of the model take turns."""
 
-    def __init__(self, model: Model, limits: Limits) -> None:
+    def __init__(self, model: Model, limits: Limits, marking: Marking | None = None) -> None:
         self.model = model
         self.limits = limits
+        self.marking = marking or Marking.of(model.bundle, Recorded("studio"))
         self._detector = None if model.spec.template is None else FaceDetector.load()
         self._turn = threading.Lock()
         self._faces: Faces | None = None
@@ -101,6 +104,15 @@ class Workbench:
     def profile(self, photo: Photo) -> bytes | None:
         """ICC profile of the photograph; None: sRGB."""
         return self._whole(photo).info.get("icc_profile")
+
+    def finished(self, data: bytes, how: Recorded, names: tuple[str, ...]) -> bytes:
+        """A picture file for the user: with its provenance, and signed where that was asked for.
+
+        Args:
+            how: the command that makes the same. names: of the photographs in it.
+        """
+        marking = self.marking.with_command(how)
+        return marking.sign(marking.mark(data, names))
 
     def frames(self, start: Photo, end: Photo, way: Interpolation) -> np.ndarray:
         """uint8 RGB [steps, R, R, 3]: the way from one photograph to another."""

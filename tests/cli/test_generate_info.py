@@ -113,12 +113,12 @@ def test_info_on_a_run_folder(run_cli, tmp_path):
 def test_info_on_what_is_none_of_padinv_s(run_cli, tmp_path, picture):
     from safetensors.numpy import save_file
 
-    picture().save(tmp_path / "a.png")
+    picture().save(tmp_path / "a.gif")
     save_file({"x": np.zeros(3, np.float32)}, tmp_path / "b.safetensors")
     (tmp_path / "config.json").write_text("nonsense")
     (tmp_path / "c").mkdir()
     for path, sentence in (
-        (tmp_path / "a.png", "is a PNG picture; it is not a checkpoint"),
+        (tmp_path / "a.gif", "is a GIF picture; it is not a checkpoint"),
         (tmp_path / "b.safetensors", "holds no network"),
         (tmp_path / "missing", "does not exist"),
         (tmp_path, "config.json is damaged"),

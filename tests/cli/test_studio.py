@@ -26,6 +26,7 @@ from tiny_gallery import add_directions, random_direction
 from padinv.runtime.demo_pictures import demo_folder
 from padinv.runtime.editing import difference
 from padinv.runtime.model import Model
+from padinv.runtime.provenance.record import provenance_of
 from padinv.runtime.studio.app import create_app
 
 BLEND = {"layers": [0, 3], "latents": 0.6, "padding": 0.8, "resolutions": [4, 16]}
@@ -120,8 +121,9 @@ def test_the_printed_command_gives_the_downloaded_picture_bit_for_bit(
         assert words[0] == "padinv"
         result = run_cli(*words[1:], "--overwrite")
         assert result.code == 0, result.err
-        made = _pixels(Path(command["result"]).read_bytes())
-        downloaded = _pixels(client.get(f"{photo}/export/{what}").content)
+        written, sent = Path(command["result"]).read_bytes(), client.get(f"{photo}/export/{what}").content
+        assert provenance_of(sent) == provenance_of(written) is not None
+        made, downloaded = _pixels(written), _pixels(sent)
         assert made.shape == downloaded.shape
         assert (made == downloaded).all(), f"{what}: {(made != downloaded).mean():.1%} of the values differ"
 

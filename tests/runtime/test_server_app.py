@@ -62,6 +62,11 @@ def _pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
+def _same_picture(one: str, other: str) -> bool:
+    """Whether two base64 answers show the same; what they say about their requests may differ."""
+    return bool((_pixels(base64.b64decode(one)) == _pixels(base64.b64decode(other))).all())
+
+
 def test_inverting_gives_what_the_library_gives(client: TestClient, model: Model, picture: Pictures) -> None:
     data = _png(picture(48, 40))
     answer = client.post("/v1/invert", json={"image": _b64(data), "dtype": "float32"}).json()
@@ -100,7 +105,7 @@ def test_an_edit_adds_a_named_direction_and_a_file(
     by_name = client.post("/v1/edit", files={"image": files["image"]}, data={"directions": '{"lighter": 0.5}'})
     by_file = client.post("/v1/edit", files=files, data={"strength": "0.5"})
     assert by_name.status_code == 200
-    assert by_file.json()["image"] == by_name.json()["image"]
+    assert _same_picture(by_file.json()["image"], by_name.json()["image"])
     plain = client.post("/v1/invert", files={"image": files["image"]}).json()
     shown, before = (_pixels(base64.b64decode(one["image"])).astype(float) for one in (by_name.json(), plain))
     assert shown.mean() > before.mean() + 10
@@ -129,7 +134,7 @@ def test_padding_is_borrowed_in_a_region_and_a_saved_edit_does_the_same(
     mask = Image.new("L", (32, 32))
     mask.paste(255, (0, 0, 32, 16))
     painted = client.post("/v1/blend", files={**files, "mask": _png(mask)}, data={"resolutions": "[4]"}).json()
-    assert painted["image"] == named["image"]
+    assert _same_picture(painted["image"], named["image"])
     top = np.zeros((16, 16), np.float32)
     top[:8] = 1
     other = model.invert([picture(seed=2)])
@@ -147,7 +152,7 @@ def test_seeds_and_inversions_are_generated_in_order(client: TestClient, model: 
     wanted = model.generate(model.sample([3, 1, 2], 0.5))
     assert [(_pixels(base64.b64decode(one)) == wanted[i]).all() for i, one in enumerate(made["images"])] == [True] * 3
     again = client.post("/v1/generate", json={"inversion": made["inversion"]}).json()
-    assert again["images"] == made["images"]
+    assert all(map(_same_picture, again["images"], made["images"]))
 
 
 def test_concurrent_requests_share_runs_and_each_gets_its_own_answer(

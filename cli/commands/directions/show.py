@@ -47,6 +47,7 @@ def command(
     the first picture.
     """
     import padinv.cli.edit_common as common
+    from padinv.cli.provenance import marking
     from padinv.runtime.editing.direction_cost import picture_change
     from padinv.runtime.editing.gallery import Term, gallery_names, load_direction, parse_strengths
     from padinv.runtime.editing.operations import apply
@@ -68,7 +69,8 @@ def command(
         change = picture_change(reader.model, codes, term.direction, batch_size=batch)
         facts.append({"name": term.label, "space": space, "face": change.face, "background": change.background})
     made: dict[str, str] = {}
-    common.write_sheet(out, contact_sheet(rows, [f"{s:+g}" for s in strengths], "directions"), overwrite, made)
+    drawn = contact_sheet(rows, [f"{s:+g}" for s in strengths], "directions")
+    common.write_sheet(out, drawn, overwrite, made, marking=marking(reader.model.bundle))
     _print(terms, facts, made, as_json)
     raise typer.Exit(0 if made else 1)
 
