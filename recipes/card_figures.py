@@ -20,6 +20,7 @@ from direction_card import with_heading
 from padinv.evaluation.bootstrap import compare, summarise
 from padinv.runtime.bundle import read_bundle, write_manifest
 from padinv.runtime.files import write_text
+from padinv.runtime.hub.card import split_card, write_card
 
 HEADING = "## Figures"
 METRICS = {"mse": "MSE", "psnr": "PSNR (dB)", "ssim": "SSIM", "lpips_squeeze": "LPIPS squeeze", "identity": "identity"}
@@ -128,6 +129,15 @@ def section(bundle_name: str, results: Path, labels: Path, quality: Path | None)
     return "\n".join([*parts, ""])
 
 
+def with_front_figures(card: str, columns: dict[str, np.ndarray]) -> str:
+    """A card whose front matter, if it has one, has the means as its figures."""
+    metadata, body = split_card(card)
+    if not metadata:
+        return card
+    metadata["figures"] = {METRICS[name]: round(float(column.mean()), 4) for name, column in columns.items()}
+    return write_card(metadata, body)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
@@ -139,7 +149,8 @@ def main() -> None:
     bundle = read_bundle(arguments.bundle)
     text = section(bundle.name, arguments.results, arguments.labels, arguments.quality)
     card = arguments.bundle / "MODEL_CARD.md"
-    write_text(card, with_heading(card.read_text("utf-8"), HEADING, text))
+    whole = with_heading(card.read_text("utf-8"), HEADING, text)
+    write_text(card, with_front_figures(whole, read_figures(arguments.results)[bundle.name][1]))
     kept = {key: value for key, value in bundle.manifest.items() if key not in ("files", "format")}
     write_manifest(arguments.bundle, kept)
     if arguments.readme is not None:
