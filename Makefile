@@ -53,7 +53,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 # The constraints pin what the tests were seen to pass with; torch first, so that nothing pulls another one in.
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --constraint constraints.txt torch
-	$(PIP) --constraint constraints.txt --editable '.[cpu,c2pa,data,train,export,studio,test]'
+	$(PIP) --constraint constraints.txt --editable '.[cpu,c2pa,data,hub,train,export,studio,test]'
 	touch $@ $(VENV)/.installed-demo
 
 clean:

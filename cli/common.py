@@ -23,6 +23,7 @@ class Settings:
         open_report: show the page in a browser at the end.
         command: the context of the command, for what pictures say about it; see `padinv.cli.provenance`.
         no_provenance, c2pa_certificate, c2pa_key: options of that module.
+        offline: nothing may be fetched.
     """
 
     quiet: bool = False
@@ -32,6 +33,7 @@ class Settings:
     no_provenance: bool | None = None
     c2pa_certificate: Path | None = None
     c2pa_key: Path | None = None
+    offline: bool = False
 
 
 settings = Settings()
@@ -39,6 +41,8 @@ settings = Settings()
 
 def reset() -> None:
     """Forget what an earlier command in this process was told."""
+    if settings.offline:
+        _set_offline(False)
     for name, value in vars(Settings()).items():
         setattr(settings, name, value)
 
@@ -85,6 +89,14 @@ def _set_open(value: bool) -> bool:
     return value
 
 
+def _set_offline(value: bool) -> bool:
+    from padinv.runtime.hub.network import forbid_network
+
+    settings.offline = value
+    forbid_network(value)
+    return value
+
+
 def _read_config(ctx: typer.Context, value: Path | None) -> Path | None:
     if value is not None:
         ctx.default_map = {**(ctx.default_map or {}), **config_values(value, ctx)}
@@ -109,11 +121,19 @@ def _everywhere(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", callback=_set_verbose, help="Also print what the library logs.")
     ] = False,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", callback=_set_offline, help="Fetch nothing; take models of a hub from the cache."),
+    ] = False,
     open_report: Annotated[
         bool, typer.Option("--open", callback=_set_open, help="Open the report in a browser at the end.")
     ] = False,
 ) -> None:
     """The options themselves; the function is never called."""
+
+
+# Common options that make sense only beside one of these.
+_ONLY_WITH = {"open_report": {"--report"}, "offline": {"--model", "--from-hub"}}
 
 
 def add_common_options(command: Any) -> None:
@@ -135,7 +155,7 @@ def add_options(command: Any, declared: Callable[..., None], *, expose: bool = T
     app.command()(declared)
     own = {name for param in command.params for name in param.opts}
     for param in typer.main.get_command(app).params:  # type: ignore[attr-defined]
-        if own & set(param.opts) or (param.name == "open_report" and "--report" not in own):
+        if own & set(param.opts) or own.isdisjoint(_ONLY_WITH.get(str(param.name), own)):
             continue
         param.expose_value = expose
         command.params.append(param)

@@ -15,7 +15,7 @@ VERB_GROUPS: dict[str, tuple[str, ...]] = {
     "Invert and edit photographs": (
         "demo", "invert", "blend", "edit", "custom-edit", "interpolate", "directions", "align", "generate", "studio",
     ),
-    "Make and use models": ("fetch", "import", "export", "info", "bench", "verify", "serve"),
+    "Make and use models": ("models", "pull", "push", "fetch", "import", "export", "info", "bench", "verify", "serve"),
     "Train and measure": ("dataset", "train", "train-generator", "eval", "reproduce"),
 }  # fmt: skip
 OTHER = "Other commands"
@@ -71,6 +71,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "padinv interpolate --from-average photos/ --frames",
     ),
     "invert": ("padinv invert photos/ --out inverted", "padinv invert me.jpg --paste-back --open"),
+    "models": ("padinv models", "padinv models --updates"),
+    "pull": (
+        "padinv pull hf:USER/NAME@v1 --out my-bundle",
+        "padinv pull hf:USER/NAME/smile --out directions",
+    ),
+    "push": (
+        "padinv push my-bundle hf:USER/NAME --dry-run",
+        "padinv push smile.safetensors age.safetensors hf:USER/NAME --card CARD.md",
+    ),
     "reproduce": (
         "padinv reproduce table2 --generator G.safetensors --data t.zip --val v.zip --budget 20000 --out tables",
         "padinv reproduce table1 --generator G.safetensors --data t.zip --val v.zip --budget 20000 --out tables "
@@ -98,7 +107,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         "overwrite",
     ),
     "Provenance": ("no_provenance", "c2pa_certificate", "c2pa_key"),
-    "Model": ("model", "backend", "precision", "device", "threads", "batch"),
+    "Model": ("model", "backend", "precision", "device", "threads", "batch", "offline"),
     "General": ("limit", "config", "as_json", "quiet", "verbose", "help"),
 }  # fmt: skip
 

@@ -37,6 +37,8 @@ def _bundle(facts: Facts) -> Iterable[tuple[str, Any]]:
     size = sum(_number(_mapping(files, name).get("bytes")) for name in files)
     state = "whole" if not damaged else f"damaged: {_join(damaged)}"
     yield "files", f"{len(files)}, {_size(size)}, {state}"
+    yield "hub", facts.get("hub")
+    yield "licence", facts.get("licence")
     yield "generator", _generator(facts)
     yield "encoder", _encoder(_mapping(facts, "encoder"), facts)
     yield "alignment", facts.get("template") or "none; pictures are taken as they are"

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from padinv.cli import common
 from padinv.cli.console import say
 from padinv.cli.help import HelpCommand, write_examples, write_verbs
+from padinv.cli.hub_progress import show_transfers
 from padinv.cli.provenance import add_provenance_options
 from padinv.runtime.errors import ExitCode, MissingPackageError, PadInvError, UsageError, is_out_of_memory
 from padinv.runtime.text import printable
@@ -46,6 +47,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("padinv.cli.commands.demo", "Invert the pictures that ship with padinv."),
     "import": ("padinv.cli.commands.import_", "Turn another project's StyleGAN2 checkpoint into padinv's own file."),
     "fetch": ("padinv.cli.commands.fetch", "Fetch weight files of other projects: LPIPS, face recognition, baselines."),
+    "models": ("padinv.cli.commands.models", "List the models on this machine, or remove one that was fetched."),
+    "pull": ("padinv.cli.commands.pull", "Fetch a model or a direction from a hub, or its newest version."),
+    "push": ("padinv.cli.commands.push", "Share a model or directions on a hub."),
     "generate": ("padinv.cli.commands.generate", "Sample pictures from the generator, or render saved inversions."),
     "train-generator": ("padinv.cli.commands.train_generator", "Train a small StyleGAN2 from photographs."),
     "dataset": (
@@ -78,6 +82,7 @@ EXTRAS = {
     "tensorboard": "train",
     "onnx": "export",
     "onnxscript": "export",
+    "huggingface_hub": "hub",
     "tensorrt": "trt",
 }
 
@@ -144,6 +149,7 @@ class Verbs(TyperGroup):
         as_json = "--json" in arguments
         try:
             common.show_log()
+            show_transfers()
             refuse_empty(arguments)
             return super().invoke(ctx)
         except KeyboardInterrupt:

@@ -33,7 +33,12 @@ def one_of(allowed: Sequence[str]) -> Callable[[list[str] | None], list[str] | N
 
 ModelOption = Annotated[
     Path | None,
-    typer.Option("--model", metavar="BUNDLE", help="Folder of a model bundle; the built-in model if left out."),
+    typer.Option(
+        "--model",
+        metavar="BUNDLE",
+        help="A model bundle: its folder, a name that padinv models lists, or hf:USER/NAME[@REVISION]. The built-in "
+        "model if left out.",
+    ),
 ]
 BackendOption = Annotated[
     BackendName,

@@ -52,6 +52,10 @@ __all__ = [
     "load_discriminator",
     "load_encoder",
     "load_generator",
+    "pull",
+    "pull_directions",
+    "push",
+    "push_directions",
     "style_mixing",
 ]
 
@@ -77,6 +81,10 @@ if TYPE_CHECKING:
         invert_folder,
         list_models,
         load,
+        pull,
+        pull_directions,
+        push,
+        push_directions,
         style_mixing,
     )
 

@@ -29,6 +29,10 @@ _LAZY = {
     "invert_folder": "padinv.runtime.batch.folders",
     "list_models": "padinv.runtime.loading",
     "load": "padinv.runtime.loading",
+    "pull": "padinv.runtime.hub.pull",
+    "pull_directions": "padinv.runtime.hub.directions",
+    "push": "padinv.runtime.hub.push",
+    "push_directions": "padinv.runtime.hub.push_directions",
     "style_mixing": "padinv.runtime.editing",
 }
 
@@ -52,6 +56,10 @@ __all__ = [
     "invert_folder",
     "list_models",
     "load",
+    "pull",
+    "pull_directions",
+    "push",
+    "push_directions",
     "style_mixing",
 ]
 
@@ -61,6 +69,10 @@ if TYPE_CHECKING:
     from padinv.runtime.editing.direction_edit import edit
     from padinv.runtime.editing.fit_direction import fit_direction
     from padinv.runtime.errors import PadInvError
+    from padinv.runtime.hub.directions import pull_directions
+    from padinv.runtime.hub.pull import pull
+    from padinv.runtime.hub.push import push
+    from padinv.runtime.hub.push_directions import push_directions
     from padinv.runtime.inversion import Inversion
     from padinv.runtime.loading import list_models, load
     from padinv.runtime.model import Model

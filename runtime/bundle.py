@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padinv.runtime.errors import BundleError, InputError
-from padinv.runtime.files import open_regular, parse_json, sha256_bytes, sha256_file, write_json
+from padinv.runtime.errors import BundleError
+from padinv.runtime.files import open_regular, sha256_bytes, sha256_file, write_json
+from padinv.runtime.hub.origin import read_origin
+from padinv.runtime.manifest import FORMAT, MANIFEST, check_manifest, read_manifest
+from padinv.runtime.model_names import BUILTIN_NAME, builtin_bundle, find_model
 from padinv.runtime.onnx_safety import require_safe_graph
 from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
 
-FORMAT = 1
-MANIFEST = "model.json"
-BUILTIN_NAME = "faces128"
-MAX_MANIFEST_BYTES = 2 << 20
-MAX_FILES = 256
-GRAPHS = ("encoder", "generator", "mapping")
+__all__ = ["BUILTIN_NAME", "FORMAT", "GRAPHS", "MANIFEST", "Bundle", "builtin_bundle", "read_bundle", "write_manifest"]
 
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+GRAPHS = ("encoder", "generator", "mapping")
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class Bundle:
         generator_hash: hash of the generator's canonical weights; the same for every precision and re-export.
         encoder: the encoder's configuration.
         files: relative name -> {'sha256', 'bytes'}.
+        origin: of a model that came from a hub, its address with the commit, hf:USER/NAME@COMMIT; '' otherwise.
     """
 
     folder: Path
@@ -49,6 +47,7 @@ class Bundle:
     generator_hash: str
     encoder: dict[str, Any]
     files: dict[str, dict[str, Any]] = field(repr=False)
+    origin: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -160,28 +159,18 @@ class Bundle:
         )
 
 
-def builtin_bundle() -> Path:
-    """Folder of the model that ships inside the package.
-
-    Raises:
-        BundleError: this installation has none.
-    """
-    folder = Path(__file__).resolve().parent / "models" / BUILTIN_NAME
-    if not (folder / MANIFEST).is_file():
-        raise BundleError(f"this installation holds no built-in model ({folder} is missing); give one with --model")
-    return folder
-
-
-def read_bundle(folder: Path | str | None = None) -> Bundle:
+def read_bundle(model: Path | str | None = None) -> Bundle:
     """Read and check a bundle's manifest.
 
     Args:
-        folder: the bundle; None takes the built-in model.
+        model: what `padinv.runtime.model_names.find_model` takes: a folder, a name, or hf:USER/NAME; None: the built-in
+            model.
 
     Raises:
-        BundleError: not a bundle, of a newer format, or with a manifest that makes no sense.
+        BundleError: not a bundle, of a newer format, or with a manifest that makes no sense. HubError: a model of a hub
+        that cannot be fetched.
     """
-    folder = builtin_bundle() if folder is None else Path(folder)
+    folder = find_model(model)
     if folder.name == MANIFEST and folder.is_file():
         folder = folder.parent
     path = folder / MANIFEST
@@ -191,61 +180,22 @@ def read_bundle(folder: Path | str | None = None) -> Bundle:
             raise BundleError(f"{folder} {reason}, so no model was loaded; --model takes the folder of a bundle")
         if not path.is_file():
             raise BundleError(f"{folder} is not a model bundle: it holds no {MANIFEST}; make one with: padinv export")
-        with open_regular(path) as file:
-            text = file.read(MAX_MANIFEST_BYTES + 1)
-        if len(text) > MAX_MANIFEST_BYTES:
-            raise BundleError(f"{path} is too large to be the manifest of a model bundle")
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        manifest = parse_json(text)
-    except ValueError as error:
-        raise BundleError(f"{path} is damaged (it is not JSON), so the model was not loaded; copy it again") from error
-    return _checked(folder, manifest)
+    return _bundle(folder, read_manifest(path))
 
 
-def _checked(folder: Path, manifest: Any) -> Bundle:
-    path = folder / MANIFEST
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
-        raise BundleError(f"{path} is not the manifest of a model bundle: it names no format")
-    if manifest["format"] != FORMAT:
-        raise BundleError(
-            f"{folder} is a bundle of format {manifest['format']}, and this padinv reads format {FORMAT}; update padinv"
-        )
-    try:
-        spec = ModelSpec.from_dict(manifest.get("spec"))
-    except InputError as error:
-        raise BundleError(f"{path} describes no usable model: {error}") from error
-    for key, kind in (("name", str), ("generator_hash", str), ("encoder", dict), ("files", dict)):
-        if not isinstance(manifest.get(key), kind):
-            raise BundleError(f"{path} is not a usable manifest: {key!r} is missing or malformed")
-    if len(manifest["name"]) > 200 or len(manifest["generator_hash"]) > 128 or len(manifest["files"]) > MAX_FILES:
-        raise BundleError(f"{path} is not a valid manifest: its name, hash or file list exceeds the size limit")
-    for name, entry in manifest["files"].items():
-        _check_relative(name, path)
-        if (
-            not isinstance(entry, dict)
-            or not isinstance(entry.get("sha256"), str)
-            or not _SHA256.match(entry["sha256"])
-            or type(entry.get("bytes")) is not int
-            or entry["bytes"] < 0
-        ):
-            raise BundleError(f"{path} is not a usable manifest: the entry of {name!r} has no SHA-256 and size")
+def _bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
     return Bundle(
-        folder, manifest, spec, manifest["name"], manifest["generator_hash"], manifest["encoder"], manifest["files"]
+        folder,
+        manifest,
+        ModelSpec.from_dict(manifest["spec"]),
+        manifest["name"],
+        manifest["generator_hash"],
+        manifest["encoder"],
+        manifest["files"],
+        read_origin(folder),
     )
-
-
-def _check_relative(name: str, manifest: Path | str) -> None:
-    """Refuse names that could lead out of the bundle's folder."""
-    pure = PurePosixPath(name)
-    if (
-        not name
-        or pure.is_absolute()
-        or any(part in ("..", "") for part in name.split("/"))
-        or set(name) & set("\\:\0")
-    ):
-        raise BundleError(f"{manifest} names {name!r}, which is not a file inside the bundle; it was not read")
 
 
 def write_manifest(folder: Path | str, manifest: dict[str, Any], *, only: Collection[str] | None = None) -> None:
@@ -270,5 +220,5 @@ def write_manifest(folder: Path | str, manifest: dict[str, Any], *, only: Collec
         if path.is_file() and relative != MANIFEST and not any(part.startswith(".") for part in relative.split("/")):
             files[relative] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
     whole = {"format": FORMAT, **manifest, "files": files}
-    _checked(folder, json.loads(json.dumps(whole)))
+    check_manifest(json.loads(json.dumps(whole)), folder / MANIFEST)
     write_json(folder / MANIFEST, whole)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from padinv.runtime.backends.saved_defaults import config_file, read_saved
-from padinv.runtime.bundle import MANIFEST, read_bundle
+from padinv.runtime.bundle import MANIFEST, Bundle, read_bundle
 from padinv.runtime.editing.direction import FORMAT as DIRECTION_FORMAT
 from padinv.runtime.editing.direction import Direction
 from padinv.runtime.errors import BundleError, InputError
 from padinv.runtime.files import open_regular, parse_json
 from padinv.runtime.foreign_files import HEAD_BYTES, foreign_file
+from padinv.runtime.hub.card import CARD, licence_of
 from padinv.runtime.images import sniff
 from padinv.runtime.inversion import FORMAT, Inversion
 from padinv.runtime.provenance.describing import describe_picture
@@ -98,6 +99,8 @@ def describe_bundle(folder: Path) -> dict[str, Any]:
         "kind": "bundle",
         "path": str(bundle.folder),
         "name": bundle.name,
+        **({"hub": bundle.origin} if bundle.origin else {}),
+        "licence": _licence(bundle) or None,
         "generator_hash": bundle.generator_hash,
         **_spec_facts(bundle.spec),
         "encoder": bundle.encoder,
@@ -105,6 +108,14 @@ def describe_bundle(folder: Path) -> dict[str, Any]:
         "files": state,
         "intact": all(entry["state"] == "ok" for entry in state.values()),
     }
+
+
+def _licence(bundle: Bundle) -> str:
+    """As the model's card names it; '' where it has none."""
+    try:
+        return licence_of(bundle.read_bytes(CARD).decode("utf-8", "replace")) if bundle.has(CARD) else ""
+    except BundleError:  # `files` says what is wrong with it
+        return ""
 
 
 def _spec_facts(spec: ModelSpec) -> dict[str, Any]:

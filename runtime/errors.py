@@ -74,6 +74,12 @@ class BundleError(PadInvError):
     code = "model"
 
 
+class HubError(PadInvError):
+    """A model hub does not have what was asked for, cannot be reached, or sent something that was refused."""
+
+    code = "hub"
+
+
 class BackendError(PadInvError):
     """The asked backend (onnxruntime, CUDA, TensorRT) is missing or did not come up."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_server import HubServer, serving
 from PIL import Image
 from tiny_bundle import write_tiny_bundle
 
@@ -39,6 +40,24 @@ def tiny_bundle(_tiny_bundle_master: Path, tmp_path: Path) -> Path:
 def _no_saved_flags(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a developer saved with `padinv bench --save` must not decide what a test runs."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-configuration"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A hub on this machine, an empty cache, and no token: no request can reach another hub."""
+    constants = pytest.importorskip("huggingface_hub.constants", reason="needs the extra 'hub'")
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PADINV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the server speaks the basic LFS protocol
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 10)  # 10 MiB, more than all files of a test
+    monkeypatch.setattr("huggingface_hub.utils._headers.detect_agent", lambda: None, raising=False)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    with serving() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        yield server
 
 
 @pytest.fixture

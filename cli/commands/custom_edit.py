@@ -63,7 +63,8 @@ def command(
         typer.Option("--target", metavar="PATH", help="Picture, inversion or folder to edit; may be repeated."),
     ] = None,
     direction: Annotated[
-        Path | None, typer.Option("--direction", metavar="FILE", help="A saved direction instead of a pair.")
+        Path | None,
+        typer.Option("--direction", metavar="FILE", help="A saved direction (a file, or of a hub) instead of a pair."),
     ] = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE", help="Save the direction as a .safetensors file.")

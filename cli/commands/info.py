@@ -10,6 +10,8 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.cli.info_summary import summary
+from padinv.runtime.hub.address import is_hub_address, parse_address
+from padinv.runtime.model_names import find_model, is_model_name
 from padinv.runtime.text import printable
 
 DEFAULT_DRAWING = Path("padinv-out/padding.png")
@@ -20,7 +22,7 @@ def command(
         Path | None,
         typer.Argument(
             help="A model bundle, an inversion, a picture, a network file, a run folder, or a checkpoint of another "
-            "project; the built-in model if left out."
+            "project; or a model by name, such as hf:USER/NAME. The built-in model if left out."
         ),
     ] = None,
     padding: Annotated[
@@ -46,15 +48,16 @@ def command(
     if padding is not None:
         _draw_padding(padding, path or model, out, overwrite, as_json)
         return
-    from padinv.runtime.bundle import builtin_bundle
     from padinv.runtime.describe import describe, is_own_file
 
-    if path is not None and path.is_file() and not is_own_file(path):
+    if path is None or is_hub_address(path) or is_model_name(path):
+        path = _find_named(path)
+    if path.is_file() and not is_own_file(path):
         from padinv.checkpoints import describe as describe_checkpoint  # needs torch; padinv's own files do not
 
         facts = describe_checkpoint(path)
     else:
-        facts = describe(builtin_bundle() if path is None else path)
+        facts = describe(path)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
@@ -65,6 +68,15 @@ def command(
 
         problems = [entry["problem"] for entry in facts["files"].values() if entry["state"] != "ok"]
         raise BundleError("; ".join(problems[:3]) + (f"; {len(problems) - 3} more" if len(problems) > 3 else ""))
+
+
+def _find_named(path: Path | None) -> Path:
+    """The folder of a model by name, or the file of a direction of a hub."""
+    from padinv.runtime.hub.directions import find_direction
+
+    if path is not None and is_hub_address(path) and parse_address(path).direction is not None:
+        return find_direction(path)
+    return find_model(path)
 
 
 def _draw_padding(what: str, model: Path | None, out: Path, overwrite: bool, as_json: bool) -> None:

@@ -12,11 +12,12 @@ from padinv.models.encoder import Encoder, EncoderConfig
 from padinv.models.generator import Generator
 from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.errors import BundleError, MissingPackageError
+from padinv.runtime.model_names import is_model_name
 
 
 def is_bundle(path: Path | str) -> bool:
-    """Whether `path` is a model bundle's folder."""
-    return (Path(path) / "model.json").is_file()
+    """Whether `path` is a model bundle's folder, or names a model (see `padinv.runtime.model_names`)."""
+    return is_model_name(path) or (Path(path) / "model.json").is_file()
 
 
 def _stored(bundle: Bundle, graph: str) -> dict[str, torch.Tensor]:
@@ -55,7 +56,7 @@ def bundle_generator(path: Path | str) -> Generator:
     Raises:
         BundleError: damaged, or a bundle without raw weights. MissingPackageError: onnx is not installed.
     """
-    bundle = read_bundle(Path(path))
+    bundle = read_bundle(path)
     generator = Generator(bundle.spec)
     constants = {name: torch.from_numpy(array.copy()).float() for name, array in bundle.constants().items()}
     graphs = {**_stored(bundle, "generator"), **_stored(bundle, "mapping")}
@@ -70,7 +71,7 @@ def bundle_encoder(path: Path | str) -> Encoder:
     Raises:
         BundleError: damaged, or a bundle without raw weights. MissingPackageError: onnx is not installed.
     """
-    bundle = read_bundle(Path(path))
+    bundle = read_bundle(path)
     encoder = Encoder(bundle.spec, EncoderConfig.from_dict(json.loads(json.dumps(bundle.encoder))))
     constants = {name: torch.from_numpy(array.copy()).float() for name, array in bundle.constants().items()}
     found = {name.removeprefix("encoder."): tensor for name, tensor in _stored(bundle, "encoder").items()}

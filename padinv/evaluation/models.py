@@ -12,6 +12,7 @@ from padinv.evaluation.protocol import EvalProtocol, protocol_named
 from padinv.runtime.bundle import MANIFEST
 from padinv.runtime.errors import BackendError, InputError, UsageError
 from padinv.runtime.model import Model
+from padinv.runtime.model_names import find_model, is_model_name
 from padinv.runtime.spec import ModelSpec
 
 
@@ -124,6 +125,8 @@ def open_subject(
     Raises:
         InputError, BundleError, BackendError, UsageError, MissingPackageError.
     """
+    if is_model_name(path):
+        path = find_model(path)
     if path is None or (path / MANIFEST).is_file() or path.name == MANIFEST:
         return BundleSubject(Model.load(path, backend, threads, precision), protocol_named(protocol))
     if not path.exists():

@@ -29,6 +29,7 @@ from padinv.runtime.editing.direction import Direction
 from padinv.runtime.editing.operations import Space, apply
 from padinv.runtime.errors import ExitCode, InputError
 from padinv.runtime.files import sha256_bytes
+from padinv.runtime.hub.directions import find_direction
 from padinv.runtime.images import Fit
 from padinv.runtime.inversion import Dtype
 from padinv.runtime.loading import load
@@ -206,13 +207,13 @@ def edit_folder(
         padinv.edit_folder(change, "photos", space="padding", paste_back=True)
 
     Args:
-        direction: a direction, or its file.
+        direction: a direction, its file, or its address on a hub (hf:USER/NAME/DIRECTION).
         space: 'padding', 'latent' or 'both'; None: the direction's own, or both.
 
     Raises:
         InputError: no image was found. MismatchError: a direction of another generator.
     """
-    chosen = direction if isinstance(direction, Direction) else Direction.load(direction)
+    chosen = direction if isinstance(direction, Direction) else Direction.load(find_direction(direction))
     loaded = _model(model)
     chosen.require_generator(loaded.generator_hash)
     moved: Any = space or chosen.space or "both"

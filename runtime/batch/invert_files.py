@@ -112,8 +112,10 @@ def invert_files(
         yield from run(step, tasks, log, batch_size=options.batch_size, overwrite=options.overwrite)
         return
     from padinv.runtime.batch.ray_engine import run_on_ray
+    from padinv.runtime.hub.cache import is_cached
 
-    folder = str(model.bundle.folder.resolve())
+    # A machine with a cache of its own fetches the same commit; a folder must be on every machine.
+    folder = model.bundle.origin if is_cached(model.bundle.folder) else str(model.bundle.folder.resolve())
     how = (model.backend, model.threads, model.precision, model.device)
     make = partial(_step_elsewhere, folder, how, options, aligner)
     yield from run_on_ray(make, tasks, log, cluster, batch_size=options.batch_size, overwrite=options.overwrite)

@@ -17,6 +17,7 @@ from padinv.runtime.editing.direction_edit import fingerprint
 from padinv.runtime.editing.operations import SPACES, Space, apply, difference
 from padinv.runtime.editing.region import Region
 from padinv.runtime.errors import UsageError
+from padinv.runtime.hub.directions import find_direction
 from padinv.runtime.images import to_float
 from padinv.runtime.inversion import Inversion
 
@@ -73,7 +74,7 @@ class PairEdit:
 
 
 def edit_from_file(reader: Reader, path: Path, space: PairSpace, strength: float | None = None) -> PairEdit:
-    """A direction that was saved.
+    """A direction that was saved in a file, or that a hub has (hf:USER/NAME/DIRECTION).
 
     Args:
         space: 'auto' takes the space that the file records, and so does 'each' for the result.
@@ -82,7 +83,7 @@ def edit_from_file(reader: Reader, path: Path, space: PairSpace, strength: float
     Raises:
         InputError, MismatchError: see `Direction.load` and `require_generator`. UsageError: 'auto', and none recorded.
     """
-    direction = Direction.load(path)
+    direction = Direction.load(find_direction(path))
     direction.require_generator(reader.model.generator_hash, str(path))
     recorded = direction.space
     if space in ("auto", "each"):

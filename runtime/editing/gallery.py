@@ -14,13 +14,15 @@ from padinv.runtime.bundle import Bundle
 from padinv.runtime.editing.direction import Direction
 from padinv.runtime.editing.operations import moves
 from padinv.runtime.errors import InputError, MismatchError, UsageError
+from padinv.runtime.hub.address import DIRECTION_NAME
+from padinv.runtime.hub.directions import find_direction
+from padinv.runtime.manifest import DIRECTION_SUFFIX, DIRECTIONS_FOLDER, direction_names
 
-FOLDER = "directions"
-SUFFIX = ".safetensors"
+FOLDER = DIRECTIONS_FOLDER
+SUFFIX = DIRECTION_SUFFIX
 MAX_STRENGTHS = 101
 MAX_TERMS = 32
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}\Z")
 _TERM = re.compile(r"(?P<what>.+?)(?:=(?P<strength>[^=,/\\]*))?\Z", re.DOTALL)
 
 
@@ -39,7 +41,7 @@ def check_name(name: str) -> str:
     Raises:
         UsageError: another name.
     """
-    if not _NAME.match(name):
+    if not DIRECTION_NAME.match(name):
         raise UsageError(
             f"{name[:60]!r} is not a valid name for a direction; use small letters, digits and hyphens, like open-mouth"
         )
@@ -48,8 +50,7 @@ def check_name(name: str) -> str:
 
 def gallery_names(bundle: Bundle) -> list[str]:
     """Names of the directions that a bundle ships, in alphabetical order."""
-    inside = (name.removeprefix(f"{FOLDER}/") for name in bundle.files if name.startswith(f"{FOLDER}/"))
-    return sorted(name.removesuffix(SUFFIX) for name in inside if name.endswith(SUFFIX) and "/" not in name)
+    return direction_names(bundle.files)
 
 
 def gallery_direction(bundle: Bundle, name: str) -> Direction:
@@ -76,14 +77,14 @@ def gallery_directions(bundle: Bundle) -> dict[str, Direction]:
 
 
 def load_direction(bundle: Bundle, what: str) -> Direction:
-    """A direction by its name in the bundle, or by the path of its file.
+    """A direction by its name in the bundle, by the path of its file, or by an address such as hf:USER/NAME/smile.
 
     Raises:
-        InputError: neither. MismatchError: a file made for another generator.
+        InputError: none of these. MismatchError: a file made for another generator. HubError: it cannot be fetched.
     """
-    is_name = _NAME.match(what) is not None
+    is_name = DIRECTION_NAME.match(what) is not None
     if not is_name or (os.path.isfile(what) and not bundle.has(f"{FOLDER}/{what}{SUFFIX}")):
-        direction = Direction.load(Path(what))
+        direction = Direction.load(find_direction(what))
     else:
         direction = gallery_direction(bundle, what)
     direction.require_generator(bundle.generator_hash, what)
@@ -94,7 +95,7 @@ def load_direction(bundle: Bundle, what: str) -> Direction:
 
 
 def parse_edit(text: str, bundle: Bundle) -> list[Term]:
-    """'smile', 'smile=0.8,age=-0.3' or 'my/file.safetensors=2' -> directions with their strengths.
+    """'smile', 'smile=0.8,age=-0.3', 'my/file.safetensors=2' or 'hf:USER/NAME/smile' -> directions with strengths.
 
     Raises:
         UsageError: not of this form. InputError, MismatchError: a direction that cannot be used.

@@ -125,7 +125,7 @@ def test_a_manifest_is_not_written_over_nonsense(tmp_path):
 
 
 def test_a_missing_built_in_model_is_a_sentence(monkeypatch):
-    monkeypatch.setattr("padinv.runtime.bundle.BUILTIN_NAME", "no-such-model")
+    monkeypatch.setattr("padinv.runtime.model_names.BUILTIN_NAME", "no-such-model")
     with pytest.raises(BundleError, match="holds no built-in model"):
         builtin_bundle()
 

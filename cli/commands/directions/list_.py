@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def command(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE|DIR...]", help="Direction files to list as well.")
+        list[Path] | None,
+        typer.Argument(metavar="[FILE|DIR...]", help="Direction files, or hf:USER/NAME, to list too."),
     ] = None,
     model: opt.ModelOption = None,
     as_json: opt.JsonOption = False,
@@ -55,8 +56,12 @@ def command(
 
 def _files(paths: list[Path]) -> list[Path]:
     from padinv.runtime.editing.gallery import SUFFIX
+    from padinv.runtime.hub.address import is_hub_address, parse_address
+    from padinv.runtime.hub.directions import find_hub_directions
 
-    return [file for path in paths for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
+    hub = [one for path in paths if is_hub_address(path) for one in find_hub_directions(parse_address(path))]
+    local = [path for path in paths if not is_hub_address(path)]
+    return hub + [file for path in local for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
 
 
 def _of_file(path: Path, bundle: Bundle) -> dict[str, Any]:
