@@ -132,8 +132,8 @@ def _everywhere(
     """The options themselves; the function is never called."""
 
 
-# Common options that make sense only beside one of these.
-_ONLY_WITH = {"open_report": {"--report"}, "offline": {"--model", "--from-hub"}}
+# Common options that make sense only beside another one.
+_ONLY_WITH = {"open_report": {"--report"}, "offline": {"--model"}}
 
 
 def add_common_options(command: Any) -> None:
@@ -155,7 +155,7 @@ def add_options(command: Any, declared: Callable[..., None], *, expose: bool = T
     app.command()(declared)
     own = {name for param in command.params for name in param.opts}
     for param in typer.main.get_command(app).params:  # type: ignore[attr-defined]
-        if own & set(param.opts) or own.isdisjoint(_ONLY_WITH.get(str(param.name), own)):
+        if own & set(param.opts) or not _ONLY_WITH.get(str(param.name), set()) <= own:
             continue
         param.expose_value = expose
         command.params.append(param)
