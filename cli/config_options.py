@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from padinv.cli.option_groups import with_parameters
 from padinv.runtime.errors import UsageError
 
 
@@ -29,16 +31,12 @@ def with_settings(*configs: type, leave_out: frozenset[str] = frozenset()) -> Ca
         kept = [p for p in own.parameters.values() if p.name != "settings"]
         options = [_parameter(part, hints[part.name]) for part in parts]
 
+        @functools.wraps(command)
         def wrapper(**given: Any) -> None:
             settings = {part.name: _parsed(part, given.pop(part.name)) for part in parts}
             command(**given, settings={name: value for name, value in settings.items() if value is not None})
 
-        wrapper.__doc__ = command.__doc__
-        wrapper.__name__ = command.__name__
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*kept, *options)]
-        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-        return wrapper
+        return with_parameters(wrapper, [*kept, *options])
 
     return decorate
 

@@ -134,7 +134,7 @@ class HelpCommand(TyperCommand):
         formatter.width = min(max(formatter.width, 50), MAX_WIDTH)
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], OWN: []}
         sections.update({heading: [] for heading in OPTION_GROUPS})
-        for param in self.get_params(ctx):
+        for param in sorted(self.get_params(ctx), key=_place):
             record = param.get_help_record(ctx)
             if record is not None:
                 sections[_heading(param)].append(record)
@@ -152,6 +152,12 @@ def _heading(param: Any) -> str:
     if param.param_type_name == "argument":
         return "Arguments"
     return next((heading for heading, names in OPTION_GROUPS.items() if param.name in names), OWN)
+
+
+def _place(param: Any) -> int:
+    """Shared options stand in the order of their group; those of one command in their own."""
+    names = OPTION_GROUPS.get(_heading(param), ())
+    return names.index(param.name) if param.name in names else 0
 
 
 def write_examples(formatter: Any, verb: str) -> None:

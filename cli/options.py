@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from padinv.cli.provenance import marking
 from padinv.runtime.alignment.aligner import Align
 from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
 from padinv.runtime.backends import BackendName, PrecisionChoice
 from padinv.runtime.batch.invert_files import ImageFormat
 from padinv.runtime.images import Fit
 from padinv.runtime.inversion import Dtype
-from padinv.runtime.model import DEFAULT_BATCH
+from padinv.runtime.model import DEFAULT_BATCH, Model
 
 __all__ = ["DEFAULT_BATCH", "DEFAULT_FEATHER"]  # the defaults of options below
 
@@ -128,3 +130,69 @@ ResolutionsOption = Annotated[
     str | None,
     typer.Option("--resolutions", metavar="LIST", help="At which resolutions the padding may move, like 4,8."),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """Which model runs, and where."""
+
+    model: ModelOption = None
+    batch: BatchOption = DEFAULT_BATCH
+    backend: BackendOption = "auto"
+    precision: PrecisionOption = "auto"
+    device: DeviceOption = None
+    threads: ThreadsOption = None
+
+    def load(self) -> Model:
+        """The model.
+
+        Raises:
+            BundleError, UsageError
+        """
+        return Model.load(self.model, self.backend, self.threads, self.precision, self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How photographs become aligned squares."""
+
+    align: AlignOption = "auto"
+    landmarks: LandmarksOption = None
+    face: FaceOption = 1
+    fit: FitOption = "crop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(Running, Reading):
+    """What every command takes that runs a model on photographs and draws all results together."""
+
+    sheet: SheetOption = True
+    report: ReportOption = True
+    overwrite: OverwriteOption = False
+    as_json: JsonOption = False
+
+    def keywords(self) -> dict[str, Any]:
+        """What the calls of `padinv.runtime.folders` take of these; the model is loaded."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        own = {name: value for name, value in given.items() if name not in _NOT_FOR_CALLS}
+        model = self.load()
+        return {**own, "model": model, "batch_size": self.batch, "marking": marking(model.bundle)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photos(Common):
+    """Commands whose results belong to one photograph each."""
+
+    paste_back: PasteBackOption = False
+    feather: FeatherOption = DEFAULT_FEATHER
+    limit: LimitOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Editing(Photos):
+    """Commands that edit photographs."""
+
+    save_inversions: SaveInversionsOption = False
+
+
+_NOT_FOR_CALLS = {"batch", "backend", "precision", "device", "threads", "as_json"}

@@ -1,11 +1,10 @@
-"""What every verb that writes results does around them: progress, sentences, one summary, one exit code."""
+"""What every command that writes results does around its call: progress, sentences, one summary, one exit code."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,17 @@ import typer
 
 from padinv.cli.common import open_in_browser, settings
 from padinv.cli.console import say
-from padinv.runtime.errors import ExitCode, InputError, OutputError
+from padinv.cli.progress import Bar, progress_bar
+from padinv.runtime.batch.engine import Advanced, Done, Event, Kept, Note, Skipped, Started
+from padinv.runtime.errors import ExitCode
+from padinv.runtime.reports.contact_sheet import write_sheet
+from padinv.runtime.reports.html import LEFT_ALONE
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from padinv.runtime.batch.engine import Event, Outcome
+    from padinv.runtime.folders.result import FolderResult
     from padinv.runtime.provenance.marking import Marking
 
 SCHEMA = 1  # of the JSON object that --json prints
@@ -45,128 +48,88 @@ class Notes:
                 tell(f"the same for {count - 1} more: {kind}")
 
 
-def new_outcome(problems: Sequence[tuple[str, str]] = ()) -> Outcome:
-    """An outcome with (path, sentence) of inputs that were lost before the first event."""
-    from padinv.runtime.batch.engine import Outcome, Skipped
+class EventPrinter:
+    """Shows the events of a call: a progress bar for each part of the work, every problem, each kind of note once.
 
-    skipped = [
-        Skipped(path, sentence, code=InputError.code if not path or os.path.lexists(path) else "missing")
-        for path, sentence in problems
-    ]
-    return Outcome([], [], skipped)
-
-
-def follow(
-    events: Generator[Event, None, None],
-    outcome: Outcome,
-    what: str,
-    total: int,
-    *,
-    notes: Sequence[str] = (),
-    unit: str = "images",
-    show: int = 0,
-) -> None:
-    """Run a verb's events with a progress bar; every problem and each kind of note becomes a line on standard error.
-
-    Args:
-        outcome: receives the events; its problems so far are said first.
-        notes: sentences about the model.
-        show: how many products keep what is shown of them, so that memory stays flat.
+    Used as a context, and handed to the call as `on_event`. Sentences that belong to the result go to standard output,
+    unless that is for JSON.
     """
-    from padinv.cli.progress import progress_bar
-    from padinv.runtime.batch.engine import Done, Note, Skipped
 
-    said, shown = Notes(), 0
-    with progress_bar(what, total, unit) as bar, closing(events):
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._as_json = as_json
+        self._notes = Notes()
+        self._parts = ExitStack()
+        self._bar: Bar | None = None
 
-        def tell(note: str) -> None:
-            if not settings.quiet:
-                bar.say(note)
+    def __enter__(self) -> EventPrinter:
+        return self
 
-        for note in notes:
-            said.add(note, "", tell)
-        for one in outcome.skipped:
-            bar.say(one.reason)
-        for event in events:
-            outcome.add(event)
-            if isinstance(event, Note):
-                said.add(event.text, event.path, tell)
-                continue
-            if isinstance(event, Skipped):
-                bar.say(event.reason)
-            elif isinstance(event, Done):
-                shown += 1
-                if shown > show:
-                    event.product.shown = None
-                for sentence in event.lost:
-                    bar.say(sentence)
-            bar.advance()
-        said.finish(tell)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            self._notes.finish(self._note)
+        self._parts.close()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._parts.close()
+            self._bar = self._parts.enter_context(progress_bar(event.what, event.total, event.unit))
+        elif isinstance(event, Note):
+            self._show(event)
+        elif isinstance(event, Advanced):
+            self._advance(event.count)
+        else:
+            for sentence in _problems(event):
+                self._say(sentence)
+            if event.task is not None:  # inputs that were lost beforehand are not counted
+                self._advance(1)
+
+    def _show(self, note: Note) -> None:
+        if note.kind == "result":
+            if not self._as_json:
+                typer.echo(printable(note.text))
+        elif note.kind == "warning":
+            self._say(note.text)
+        else:
+            self._notes.add(note.text, note.path, self._note)
+
+    def _advance(self, count: int) -> None:
+        if self._bar is not None:
+            self._bar.advance(count)
+
+    def _say(self, text: str) -> None:
+        if self._bar is None:
+            say(text)
+        else:
+            self._bar.say(text)
+
+    def _note(self, text: str) -> None:
+        if not settings.quiet:
+            self._say(text)
 
 
-def write_extra(outcome: Outcome | None, write: Callable[[], bool]) -> bool:
-    """Write something beside the results (a page, a sheet). If that fails, the results stay and the exit code is 3."""
-    try:
-        return write()
-    except OutputError as error:
-        if outcome is None:
-            raise
-        outcome.incomplete = True
-        say(f"{error}; the results themselves are complete")
-        return False
+def _problems(event: Done | Kept | Skipped) -> Sequence[str]:
+    if isinstance(event, Skipped):
+        return [event.reason]
+    return event.lost if isinstance(event, Done) else ()
 
 
-def write_sheet(
-    path: Path,
-    pixels: np.ndarray,
-    overwrite: bool,
-    made: dict[str, str],
-    outcome: Outcome | None = None,
-    marking: Marking | None = None,
-) -> None:
-    """Write a contact sheet, unless another picture stands there. Without an `outcome`, a failure is raised.
+def save_sheet(path: Path, pixels: np.ndarray, *, overwrite: bool, marking: Marking | None = None) -> dict[str, str]:
+    """Write a sheet that is the command's one result: {'sheet': path}, or {} where another picture stands there.
 
     Args:
         marking: of the results that it shows; None: it shows none.
     """
-    from padinv.runtime.files import write_bytes
-    from padinv.runtime.images.png_metadata import png_bytes, png_note
-
-    if os.path.lexists(path) and not overwrite and (png_note(path) or {}).get("sheet") is not True:
-        say(f"{path} exists and is not padinv's, so it was left alone; --overwrite replaces it")
-        return
-
-    def write() -> bool:
-        data = png_bytes(pixels, {"sheet": True})
-        write_bytes(path, data if marking is None else marking.sign(marking.mark(data)))
-        return True
-
-    if write_extra(outcome, write):
-        made["sheet"] = str(path)
-
-
-def write_report(outcome: Outcome, path: Path, text: str, overwrite: bool, made: dict[str, str]) -> None:
-    """Write a page, unless a file that is not padinv's stands there."""
-    from padinv.runtime.reports.html import write_page
-
-    def write() -> bool:
-        if write_page(path, text, overwrite):
-            return True
-        say(f"{path} exists and is not padinv's, so it was left alone; --overwrite replaces it")
-        return False
-
-    if write_extra(outcome, write):
-        made["report"] = str(path)
+    if write_sheet(path, pixels, overwrite, marking):
+        return {"sheet": str(path)}
+    say(f"{path} {LEFT_ALONE}")
+    return {}
 
 
 def sum_up(
-    outcome: Outcome,
-    out: Path,
-    seconds: float,
+    result: FolderResult,
     verb: str,
     *,
     as_json: bool,
-    made: Mapping[str, str] | None = None,
     lines: Sequence[str] = (),
     count: Callable[[Mapping[str, Any]], int] = lambda record: 1,
     results: Sequence[Mapping[str, Any]] | None = None,
@@ -175,12 +138,13 @@ def sum_up(
     """Print what came out; the exit code.
 
     Args:
-        verb: 'inverted'. made: 'sheet' and 'report' -> path. lines: of the summary, after its first.
+        verb: 'inverted'. lines: of the summary, after its first.
         count: how many results a record stands for. results: in place of one JSON object for each record.
         more: further keys of the JSON object.
     """
+    outcome, out, seconds = result.outcome, result.out, result.seconds
     code = outcome.exit_code
-    made = made or {}
+    made = {kind: str(path) for kind, path in result.pages.items()}
     written = sum(count(event.record) for event in outcome.done)
     kept = sum(count(event.record) for event in outcome.kept)
     if settings.open_report and (page := made.get("report")) and not open_in_browser(page):

@@ -28,65 +28,11 @@ _TORCH = {
     "load_generator": "padinv.checkpoints",
 }
 
-__all__ = [
-    "Direction",
-    "FolderResult",
-    "Inversion",
-    "Model",
-    "ModelSpec",
-    "PadInvError",
-    "__version__",
-    "align_folder",
-    "apply",
-    "average",
-    "blend",
-    "difference",
-    "edit",
-    "edit_folder",
-    "fit_direction",
-    "generate_images",
-    "interpolate",
-    "invert_folder",
-    "list_models",
-    "load",
-    "load_discriminator",
-    "load_encoder",
-    "load_generator",
-    "pull",
-    "pull_directions",
-    "push",
-    "push_directions",
-    "style_mixing",
-]
-
 if TYPE_CHECKING:
-    from padinv.checkpoints import load_discriminator, load_encoder, load_generator
-    from padinv.runtime import (
-        Direction,
-        FolderResult,
-        Inversion,
-        Model,
-        ModelSpec,
-        PadInvError,
-        align_folder,
-        apply,
-        average,
-        blend,
-        difference,
-        edit,
-        edit_folder,
-        fit_direction,
-        generate_images,
-        interpolate,
-        invert_folder,
-        list_models,
-        load,
-        pull,
-        pull_directions,
-        push,
-        push_directions,
-        style_mixing,
-    )
+    from padinv.checkpoints import load_discriminator as load_discriminator
+    from padinv.checkpoints import load_encoder as load_encoder
+    from padinv.checkpoints import load_generator as load_generator
+    from padinv.runtime import *  # noqa: F403
 
 
 class _Clone:
@@ -113,6 +59,12 @@ _CLONE_FILES = (("pyproject.toml",), ("runtime", "__init__.py"))
 if __name__ == "padinv" and _Clone.is_here():
     # In front, so that this clone's siblings win over those of another padinv that is installed.
     sys.meta_path.insert(0, _Clone)
+
+
+# What `padinv.runtime` offers, and what needs torch. Below the finder, because a clone needs it for this import.
+from padinv.runtime import __all__ as _names  # noqa: E402
+
+__all__ = ["__version__", *_names, *_TORCH]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,12 @@ from pathlib import Path
 import typer
 
 from padinv.cli import options as opt
+from padinv.cli.commands.invert import sum_up_inversions
+from padinv.cli.output import EventPrinter
+from padinv.cli.provenance import marking
+from padinv.runtime.demo_pictures import demo_folder
+from padinv.runtime.folders.invert import invert_folder
+from padinv.runtime.model import Model
 
 
 def command(
@@ -18,9 +24,17 @@ def command(
     as_json: opt.JsonOption = False,
 ) -> None:
     """Invert the demo pictures: two public-domain portraits and synthetic faces, half with things painted over."""
-    from padinv.cli.commands.invert import run
-    from padinv.runtime.batch.invert_files import Options
-    from padinv.runtime.demo_pictures import demo_folder
-
-    options = Options(overwrite=overwrite)
-    raise typer.Exit(run([str(demo_folder())], out, options, model, (backend, threads, "fp32", None), as_json=as_json))
+    loaded = Model.load(model, backend, threads, "fp32")
+    with EventPrinter() as show:
+        result = invert_folder(
+            demo_folder(),
+            out=out,
+            model=loaded,
+            align="never",
+            sheet=True,
+            report=True,
+            overwrite=overwrite,
+            marking=marking(loaded.bundle),
+            on_event=show,
+        )
+    raise typer.Exit(sum_up_inversions(result, loaded, as_json=as_json))

@@ -81,14 +81,16 @@ def _find_named(path: Path | None) -> Path:
 
 def _draw_padding(what: str, model: Path | None, out: Path, overwrite: bool, as_json: bool) -> None:
     """Draw the padding of a picture or inversion file, and print how large it is at each resolution."""
-    from padinv.cli.edit_common import Setup, write_sheet
+    from padinv.cli.output import save_sheet
+    from padinv.runtime.batch.sources import Reader
+    from padinv.runtime.model import Model
     from padinv.runtime.reports.padding_picture import padding_distance, padding_picture
 
-    reader = Setup(model, "cpu").reader()
+    reader = Reader.open(Model.load(model, "cpu"))
     loaded = reader.load(what)
     assert loaded.inversion is not None
-    made: dict[str, str] = {}
-    write_sheet(out, padding_picture(reader.model, loaded.inversion, loaded.source.name), overwrite, made)
+    drawing = padding_picture(reader.model, loaded.inversion, loaded.source.name)
+    made = save_sheet(out, drawing, overwrite=overwrite)
     distance = padding_distance(reader.model, loaded.inversion)
     facts = {name: {"mean": float(d.mean()), "largest": float(d.max())} for name, d in distance.items()}
     if as_json:

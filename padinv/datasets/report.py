@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from padinv.datasets.statistics import Statistics
 from padinv.picture_sources import PictureSource, open_pictures
 from padinv.picture_sources.source import evenly
-from padinv.runtime.reports.contact_sheet import contact_sheet, save_sheet
+from padinv.runtime.reports.contact_sheet import contact_sheet, write_sheet
 from padinv.runtime.reports.html import data_uri, escape, page, write_page
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def write_report(
     shown = [places[k] for k in evenly(len(places), SHOWN)]
     rows = [(part.name(k), [part.read(k, settings.size)]) for part, k in shown]
     sheet = contact_sheet(rows, [""], f"{summary.pictures:,} pictures of {settings.size} px")
-    save_sheet(Path(f"{stem}-contact-sheet.png"), sheet)
+    write_sheet(Path(f"{stem}-contact-sheet.png"), sheet, overwrite=True)
     facts = _facts(source, settings, summary)
     body = [f"<h1>{escape(stem.name)}</h1>", _table(facts), "<h2>Brightness</h2>", _bars(summary.statistics.histogram)]
     body += ["<h2>Pictures, evenly spread</h2>", f'<img alt="contact sheet" src="{data_uri(sheet)}">']

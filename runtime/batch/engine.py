@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from padinv.runtime.batch.origin import Origin, seal
 from padinv.runtime.batch.results_log import Record, ResultsLog, new_record
@@ -154,13 +154,34 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence the user should see, and the input that it is about, if any."""
+    """A sentence the user should see, and the input that it is about, if any.
+
+    Attributes:
+        kind: 'warning' is shown even where notes are not; 'result' belongs to what the call was asked for.
+    """
 
     text: str
     path: str = ""
+    kind: Literal["note", "warning", "result"] = "note"
 
 
-Event = Done | Kept | Skipped | Note
+@dataclass(frozen=True)
+class Started:
+    """A part of the work begins: "editing" 12 "images". Every task that ends, and `Advanced`, moves it on."""
+
+    what: str
+    total: int
+    unit: str = "images"
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """Work moves on that is not counted in tasks."""
+
+    count: int = 1
+
+
+Event = Started | Advanced | Done | Kept | Skipped | Note
 
 
 @dataclass

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from padinv.runtime.alignment.aligner import Aligner, item_transform
+from padinv.runtime.alignment.aligner import Align, Aligner, item_transform
+from padinv.runtime.alignment.landmarks_csv import read_landmarks
 from padinv.runtime.batch.find_inputs import gather
 from padinv.runtime.batch.results_log import RESULTS, RESULTS_MARK
 from padinv.runtime.errors import InputError, MismatchError
 from padinv.runtime.files import parse_json, read_regular
-from padinv.runtime.images import SUFFIXES, to_float
+from padinv.runtime.images import SUFFIXES, Fit, to_float
 from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.model import Model
 from padinv.runtime.safetensors_file import open_safetensors
@@ -128,6 +129,28 @@ class Reader:
         self.aligner = aligner
         self._lock = threading.Lock()
         self._last: tuple[Path, Inversion] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        model: Model,
+        *,
+        align: Align = "auto",
+        landmarks: Path | str | None = None,
+        face: int = 1,
+        fit: Fit = "crop",
+    ) -> Reader:
+        """A reader that aligns as the commands do.
+
+        Args:
+            landmarks: CSV file of landmarks, used instead of the face detector.
+
+        Raises:
+            InputError: a CSV file that cannot be read. UsageError: an unknown mode.
+        """
+        given = None if landmarks is None else read_landmarks(Path(landmarks))
+        template = model.spec.template
+        return cls(model, Aligner(template, align, landmarks=given, face=face, fit=fit, threads=model.threads))
 
     def read(self, source: Source, like: Loaded | None = None) -> Loaded:
         """Read a picture and cut out its square, or take an image of an inversion file.

@@ -43,6 +43,10 @@ class Marking:
         """The same for another command."""
         return replace(self, command=command)
 
+    def of_model(self, bundle: Bundle) -> Marking:
+        """The same for another model."""
+        return replace(self, model=bundle.name, model_hash=bundle.generator_hash)
+
     def conditions(self) -> dict[str, Any]:
         """What must agree for an earlier result to be kept; nothing where pictures are marked and not signed."""
         if not self.enabled:

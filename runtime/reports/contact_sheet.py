@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from padinv.runtime.errors import UsageError
-from padinv.runtime.files import atomic_path
+from padinv.runtime.files import write_bytes
+from padinv.runtime.images.png_metadata import png_bytes, png_note
+from padinv.runtime.provenance.marking import Marking
 from padinv.runtime.text import printable
 
 MAX_ROWS = 120  # results on one sheet; more are in their own files
@@ -66,14 +69,21 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Seq
     return np.asarray(sheet)
 
 
-def save_sheet(path: Path | str, pixels: np.ndarray) -> None:
-    """Write uint8 RGB [H, W, 3] as PNG.
+def write_sheet(path: Path, pixels: np.ndarray, overwrite: bool = False, marking: Marking | None = None) -> bool:
+    """Write a contact sheet unless a picture that is not padinv's stands there; whether it was written.
+
+    Args:
+        pixels: uint8 RGB [H, W, 3].
+        marking: of the results that it shows; None: it shows none.
 
     Raises:
         OutputError: not writable.
     """
-    with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, "PNG")
+    if not overwrite and os.path.lexists(path) and (png_note(path) or {}).get("sheet") is not True:
+        return False
+    data = png_bytes(pixels, {"sheet": True})
+    write_bytes(path, data if marking is None else marking.sign(marking.mark(data)))
+    return True
 
 
 def _tile(picture: np.ndarray, side: int) -> Image.Image:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).resolve().parent / "assets"
 _MARK = '<meta name="generator" content="padinv">'
+LEFT_ALONE = "exists and is not padinv's, so it was left alone; --overwrite replaces it"
 LOSSLESS_SIDE = 128  # pictures up to this side are embedded as PNG; larger ones as JPEG
 
 

@@ -548,9 +548,9 @@ def test_a_second_model_beside_the_first(edit, pictures, tmp_path, tiny_bundle):
 
 
 def test_results_beyond_those_that_are_kept_in_memory_are_on_the_page_too(edit, tmp_path, picture, monkeypatch):
-    from padinv.cli import edit_common
+    from padinv.runtime.folders import editing
 
-    monkeypatch.setattr(edit_common.run_jobs, "__defaults__", ((), 2))  # pixels of two results are kept
+    monkeypatch.setattr(editing, "SHOWN", 2)  # pixels of two results are kept
     for i in range(5):
         picture(20, 20, seed=i).save(tmp_path / f"{i} #.png")
     files = sorted(tmp_path.glob("*.png"))

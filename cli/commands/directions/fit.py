@@ -68,15 +68,15 @@ def command(
     regression, scores by ridge regression, on latents, padding or both.
     """
     from padinv.cli.console import say
-    from padinv.cli.edit_common import Setup
     from padinv.cli.progress import progress_bar
     from padinv.runtime.batch.labelled import encode
+    from padinv.runtime.batch.sources import Reader
     from padinv.runtime.editing.fit_direction import fit_direction
+    from padinv.runtime.model import Model
 
     path = output.target(out, name, overwrite)
     labelled = _labelled(name, paths, labels, column, positive, negative, control).sample(seed)
-    setup = Setup(model, backend, "fp32", threads, align, None, 1, fit)
-    reader = setup.reader()
+    reader = Reader.open(Model.load(model, backend, threads, "fp32"), align=align, fit=fit)
     with progress_bar("encoding", len(labelled.sources)) as bar:
         codes, known = encode(reader, labelled, batch, bar.advance)
     for problem in known.problems:

@@ -46,16 +46,18 @@ def command(
     The figures are mean squared changes of the picture on [-1, 1] at a strength of 1 over all pictures; the strip shows
     the first picture.
     """
-    import padinv.cli.edit_common as common
+    from padinv.cli.output import save_sheet
     from padinv.cli.provenance import marking
+    from padinv.runtime.batch.sources import Reader
     from padinv.runtime.editing.direction_cost import picture_change
     from padinv.runtime.editing.gallery import Term, gallery_names, load_direction, parse_strengths
     from padinv.runtime.editing.operations import apply
     from padinv.runtime.errors import InputError
+    from padinv.runtime.model import Model
     from padinv.runtime.reports.contact_sheet import contact_sheet
 
     strengths = parse_strengths(strength)
-    reader = common.Setup(model, backend, "fp32", threads, align, None, 1, fit).reader()
+    reader = Reader.open(Model.load(model, backend, threads, "fp32"), align=align, fit=fit)
     names = directions or gallery_names(reader.model.bundle)
     if not names:
         raise InputError(f"the model {reader.model.bundle.name} ships no directions; name direction files")
@@ -68,9 +70,8 @@ def command(
         rows.append((term.label, [reader.model.generate(one)[0] for one in moved]))
         change = picture_change(reader.model, codes, term.direction, batch_size=batch)
         facts.append({"name": term.label, "space": space, "face": change.face, "background": change.background})
-    made: dict[str, str] = {}
-    drawn = contact_sheet(rows, [f"{s:+g}" for s in strengths], "directions")
-    common.write_sheet(out, drawn, overwrite, made, marking=marking(reader.model.bundle))
+    drawing = contact_sheet(rows, [f"{s:+g}" for s in strengths], "directions")
+    made = save_sheet(out, drawing, overwrite=overwrite, marking=marking(reader.model.bundle))
     _print(terms, facts, made, as_json)
     raise typer.Exit(0 if made else 1)
 

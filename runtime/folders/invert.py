@@ -1,0 +1,174 @@
+"""`padinv invert` as a call: photographs in; reconstructions, inversion files, metrics, sheet and page out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from padinv.runtime.batch.engine import Outcome, Started
+from padinv.runtime.batch.find_inputs import SHEET, Gathered, gather
+from padinv.runtime.batch.invert_files import VERB, ImageFormat, Options, invert_files
+from padinv.runtime.batch.results_log import ResultsLog, check_out
+from padinv.runtime.batch.shards import Shard, ShardLog
+from padinv.runtime.errors import InputError, OutputError, UsageError
+from padinv.runtime.folders.options import PhotoSettings, marking_of
+from padinv.runtime.folders.pages import REPORT, Pages, model_facts, plural
+from padinv.runtime.folders.result import InvertResult
+from padinv.runtime.folders.running import Paths, Run, listed
+from padinv.runtime.images import SUFFIXES
+from padinv.runtime.inversion import Dtype
+from padinv.runtime.model import Model
+from padinv.runtime.passes import checked_passes
+from padinv.runtime.reports.contact_sheet import MAX_ROWS, contact_sheet
+from padinv.runtime.reports.inversion_report import LIMIT, read_original, read_result, report_html
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from padinv.runtime.batch.ray_engine import Cluster
+    from padinv.runtime.folders.options import PhotoOptions
+
+DEFAULT_OUT = Path("padinv-out")
+
+
+def invert_folder(
+    paths: Paths,
+    *,
+    format: ImageFormat = "png",
+    dtype: Dtype = "float16",
+    passes: int | None = None,
+    shard: str | None = None,
+    cluster: Cluster | None = None,
+    **options: Unpack[PhotoOptions],
+) -> InvertResult:
+    """Invert image files and folders, as `padinv invert` does.
+
+    Example:
+        result = padinv.invert_folder("photos", out="inverted", paste_back=True)
+        result.files["a.jpg"]["inversion"]
+
+    Args:
+        paths: image files, folders (recursive) or glob patterns.
+        format: of the reconstructions: 'png', 'jpg' or 'webp'.
+        dtype: of the inversion files: 'float16' or 'float32'.
+        passes: of iterative encoding; None: as many as the model was trained for.
+        shard: 'I/N': do this part of the images only. A call without it joins the parts, and writes sheet and report.
+        cluster: do the work on Ray; None: in this process.
+        options: see `PhotoOptions`.
+
+    Raises:
+        InputError: no image was found. UsageError: `out` is a folder to read from. OutputError, BundleError,
+        BackendError: the work cannot be done.
+    """
+    settings = PhotoSettings(**{"out": DEFAULT_OUT, **options})  # type: ignore[arg-type]
+    out = settings.folder
+    part = None if shard is None else Shard.parse(shard)
+    gathered = _gathered(listed(paths), out)
+    everything = gathered.files[: settings.limit]
+    files = everything if part is None else part.of(everything)
+    check_out(out)  # said before a model is loaded for nothing
+    reader = settings.reader()
+    model = reader.model
+    checked_passes(passes, model.passes, model.bundle.name)
+    marking = marking_of(settings.marking, model, VERB)
+    for graph in ("encoder", "generator"):  # a bundle that does not load must leave no folder behind
+        model.session(graph)
+    problems = gathered.skipped() if part is None or part.index == 1 else []  # the first shard says what no shard can
+    run = Run(out, settings.on_event, problems, show=LIMIT)
+    how = Options(
+        settings.fit,
+        format,
+        dtype,
+        settings.batch_size,
+        settings.overwrite,
+        settings.paste_back,
+        settings.feather,
+        passes,
+    )
+    # The run that joins the shards writes the sheet and the page.
+    wanted = {"sheet": settings.sheet and part is None, "report": settings.report and part is None}
+    pages = Pages(run, overwrite=settings.overwrite, marking=marking)
+    with ResultsLog(out) if part is None else ShardLog(out, part) as log:
+        run.note(model.notes)
+        events = invert_files(model, files, log, how, reader.aligner, cluster=cluster, marking=marking)
+        try:
+            run.follow(events, Started("inverting", len(files)))
+        except OutputError:
+            wanted = {}  # where a result does not fit, a sheet would not either
+            raise
+        finally:  # also when interrupted
+            _lay_out(model, log, run.outcome, pages, [kind for kind, asked in wanted.items() if asked], passes)
+    return InvertResult(**vars(run.result(pages.made)), images=len(files), found=len(everything))
+
+
+def _gathered(paths: Sequence[str | Path], out: Path) -> Gathered:
+    """The images that paths name.
+
+    Raises:
+        InputError, UsageError
+    """
+    if any(_same(path, out) for path in paths):
+        raise UsageError(
+            f"--out {out} is the folder to read from; nothing was done; choose another one for the results"
+        )
+    gathered = gather(paths, out)
+    if not gathered.files:
+        where = ", ".join(str(path) for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+        missing = f"no pictures found in {where}; these suffixes are read: {', '.join(sorted(SUFFIXES))}"
+        reasons = [f"{path} {why}" for path, why in gathered.problems]
+        reasons += [sentence for _, sentence in gathered.skipped()[len(reasons) :]]
+        raise InputError(f"{'; '.join(reasons) or missing}; nothing was done")
+    return gathered
+
+
+def _same(path: str | Path, out: Path) -> bool:
+    try:
+        return os.path.samefile(path, out)
+    except OSError:
+        return False
+
+
+def _lay_out(
+    model: Model, log: ResultsLog, outcome: Outcome, pages: Pages, wanted: Sequence[str], passes: int | None
+) -> None:
+    """Write the contact sheet and the page, unless those of an earlier run still show everything."""
+    records = sorted(log.of_verb(VERB), key=lambda record: str(record["name"]))
+    paths = {"sheet": log.out / SHEET, "report": log.out / REPORT}
+    pages.made.update({kind: paths[kind] for kind in wanted if paths[kind].exists() and not outcome.done})
+    todo = [kind for kind in wanted if kind not in pages.made]
+    if not records or not todo:
+        return
+    size = model.spec.image_size
+    pixels = {done.record["name"]: done.product.shown for done in outcome.done}
+
+    def original(record: Mapping[str, Any]) -> np.ndarray | None:
+        known: np.ndarray | None = pixels.get(record["name"])
+        return read_original(record, size) if known is None else known
+
+    def result(record: Mapping[str, Any]) -> np.ndarray | None:
+        return read_result(record, log.out)
+
+    if "sheet" in todo:
+        _write_sheet(records, original, result, pages)
+    if "report" in todo:
+        facts = model_facts(model, "encoder")
+        if model.passes > 1:
+            facts["Passes"] = str(passes or model.passes)
+        pages.report(report_html(records, original, result, facts, outcome.skipped, folder=log.out, size=size))
+
+
+def _write_sheet(
+    records: Sequence[Mapping[str, Any]],
+    original: Callable[[Mapping[str, Any]], np.ndarray | None],
+    result: Callable[[Mapping[str, Any]], np.ndarray | None],
+    pages: Pages,
+) -> None:
+    pairs = [(record["name"], original(record), result(record)) for record in records[:MAX_ROWS]]
+    rows = [(name, [a, b]) for name, a, b in pairs if a is not None and b is not None]
+    if rows:
+        title = f"{plural(len(records), 'picture')} inverted"
+        pages.sheet(contact_sheet(rows, ["input", "reconstruction"], title))
