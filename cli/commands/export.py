@@ -9,6 +9,7 @@ import typer
 
 from padinv.runtime.errors import ExitCode, UsageError
 from padinv.runtime.files import require_files
+from padinv.runtime.model_names import find_model, is_model_name
 from padinv.runtime.text import printable
 
 
@@ -89,7 +90,12 @@ def command(
         raise UsageError("give either a RUN, or both --generator and --encoder")
     if name is not None and not 0 < len(name) <= 100:
         raise UsageError("--name takes 1 to 100 characters")
-    require_files(source, generator, encoder, folders=True)  # before torch is asked for
+    if source is not None and is_model_name(source):
+        if out is None:
+            raise UsageError(f"{source} stays as it is where it lies; give the folder of a copy with --out")
+        source = find_model(source)
+    files = [path for path in (source, generator, encoder) if path is not None and not is_model_name(path)]
+    require_files(*files, folders=True)  # before torch is asked for
     require_files(card)
     from padinv.export.add_engines import Result, add_engines
     from padinv.export.export_bundle import Options, export_bundle, steps

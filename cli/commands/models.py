@@ -65,7 +65,8 @@ def _remove(text: str) -> int:
     cache = RepositoryCache(address.repository)
     commit = cache.commit_of(address.revision) if address.revision else None
     known = [one for one in cache.cached() if commit in (None, one.address.revision)]
-    if address.direction is not None or not known or (address.revision and commit is None):
+    unfinished = address.revision is None and (cache.folder / "partial").is_dir()
+    if address.direction is not None or not (known or unfinished) or (address.revision and commit is None):
         raise UsageError(f"{text} is not in the cache, so nothing was removed; padinv models lists what is")
     before = folder_bytes(cache.folder)
     cache.remove(commit)

@@ -192,3 +192,18 @@ def test_a_refusal_is_a_sentence_and_an_object(run_cli: Run, shared: HubServer) 
     assert error["code"] == "hub"
     assert "'G.pkl', a kind of file that can run code when it is loaded, so nothing was fetched" in error["message"]
     assert len(result.err.splitlines()) == 1
+
+
+def test_a_cached_model_stays_as_it_was_fetched(run_cli: Run, shared: HubServer) -> None:
+    result = run_cli("export", "hf:someone/tiny", "--trt")
+    assert result.code == 2
+    assert "hf:someone/tiny stays as it is where it lies; give the folder of a copy with --out" in result.err
+    assert shared.requests == []
+
+
+def test_what_a_refused_or_broken_pull_left_is_removed(run_cli: Run, shared: HubServer, tmp_path: Path) -> None:
+    shared.cut_after = 3000
+    assert run_cli("pull", "hf:someone/tiny").code == 1
+    assert list((tmp_path / "cache").rglob("*.part"))
+    assert run_cli("models", "--remove", "hf:someone/tiny").code == 0
+    assert not list((tmp_path / "cache").rglob("*.part"))

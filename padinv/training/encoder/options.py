@@ -14,6 +14,7 @@ from padinv.losses.objective import Objective
 from padinv.models.face_recognition import load_face_network
 from padinv.picture_sources.remote import is_url
 from padinv.runtime.errors import InputError, PadInvError, UsageError
+from padinv.runtime.model_names import is_model_name
 from padinv.training.encoder.config import TrainConfig
 from padinv.training.loop import Cadence
 
@@ -76,7 +77,7 @@ def check_inputs(config: TrainConfig, options: RunOptions) -> None:
     """
 
     def exists(path: Path | None, option: str) -> None:
-        if path is not None and not path.exists():
+        if path is not None and not is_model_name(path) and not path.exists():
             raise InputError(f"{path} does not exist ({option})")
 
     def face_weights() -> None:
