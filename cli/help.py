@@ -53,7 +53,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "padinv directions show",
         "padinv directions show smile.safetensors --on me.jpg --strength -2:2:5",
     ),
-    "edit": ("padinv edit smile me.jpg", "padinv edit smile=0.8,age=-0.3 photos/ --paste-back"),
+    "edit": ("padinv edit smile=0.8,age=-0.3 photos/ --paste-back", "padinv edit smile me.mp4"),
     "eval": ("padinv eval photos/", "padinv eval photos/ --model my-bundle --vs other-bundle --limit 100"),
     "export": (
         "padinv export runs/faces --out my-bundle --fp16",
@@ -102,6 +102,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 OWN = "Options"
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "Alignment": ("align", "landmarks", "face", "fit", "template"),
+    "Clips": ("fps", "smooth"),
     "Results": (
         "out", "format", "dtype", "paste_back", "feather", "save_inversions", "sheet", "report", "open_report",
         "overwrite",

@@ -84,6 +84,7 @@ EXTRAS = {
     "onnxscript": "export",
     "huggingface_hub": "hub",
     "tensorrt": "trt",
+    "av": "video",
 }
 
 # Verb -> extra that brings torch together with everything else that the verb needs.

@@ -117,6 +117,20 @@ SheetOption = Annotated[bool, typer.Option("--sheet/--no-sheet", help="Write con
 SaveInversionsOption = Annotated[
     bool, typer.Option("--save-inversions", help="Also write the results' latents and padding as inversion files.")
 ]
+FpsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--fps",
+        metavar="N",
+        help="Folders hold the frames of a clip, in the order of their names, N per second: one face is followed.",
+    ),
+]
+SmoothOption = Annotated[
+    float,
+    typer.Option(
+        "--smooth", min=0.0, max=100.0, help="Smoothing over time in clips: 0 is none, 1 is usual, 2 is smoother."
+    ),
+]
 RegionOption = Annotated[
     str | None,
     typer.Option(
@@ -186,6 +200,8 @@ class Photos(Common):
     paste_back: PasteBackOption = False
     feather: FeatherOption = DEFAULT_FEATHER
     limit: LimitOption = None
+    fps: FpsOption = None
+    smooth: SmoothOption = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

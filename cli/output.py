@@ -175,7 +175,8 @@ def sum_up(
     parts += [f"{kept} already there"] if kept else []
     parts += [f"{len(outcome.skipped)} skipped"] if outcome.skipped else []
     typer.echo("; ".join(parts))
-    for line in lines:
+    flicker = [str(record["flicker_sentence"]) for record in outcome.records if "flicker_sentence" in record]
+    for line in (*lines, *flicker):
         typer.echo(printable(line))
     typer.echo(printable("   ".join([f"results: {out}", *(f"open {path}" for path in made.values())])))
     return code
@@ -183,4 +184,5 @@ def sum_up(
 
 def _result(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     files = {kind: str(out / entry["file"]) for kind, entry in record["outputs"].items()}
-    return {"name": record["name"], **files}
+    clip = {key: record[key] for key in ("frames", "held", "without_face", "cuts", "flicker") if key in record}
+    return {"name": record["name"], **clip, **files}

@@ -17,7 +17,9 @@ def command(
     a: Annotated[str, typer.Argument(metavar="A", help="Gives the facial features: a picture, inversion or folder.")],
     b: Annotated[
         list[str],
-        typer.Argument(metavar="B...", help="Gives shape, hair and background: pictures, inversions or folders."),
+        typer.Argument(
+            metavar="B...", help="Gives shape, hair and background: pictures, inversions, folders or clips."
+        ),
     ],
     how: opt.Editing,
     out: opt.OutOption = DEFAULT_OUT,
@@ -36,7 +38,8 @@ def command(
 
     One of A and B may be many: each of them is blended with the other. The result is called A--B.png; with --paste-back
     A--B.photo.png is it in the photograph of B. With --region or --resolutions the padding of B is used only there, and
-    that of A elsewhere.
+    that of A elsewhere. B may be a clip (a video file, or a folder of frames with --fps); the blends are then pasted
+    back into it.
     """
     with EventPrinter() as show:
         result = blend_folder(

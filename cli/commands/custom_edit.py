@@ -52,7 +52,7 @@ def command(
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", metavar="PATH", help="Picture, inversion or folder to edit; may be repeated."),
+        typer.Option("--target", metavar="PATH", help="Picture, inversion, folder or clip to edit; may be repeated."),
     ] = None,
     direction: Annotated[
         Path | None,

@@ -24,7 +24,7 @@ def command(
             "an edit that padinv studio saved.",
         ),
     ],
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, inversion files or folders.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, inversion files, folders or clips.")],
     how: opt.Editing,
     strength: Annotated[
         str,
@@ -48,7 +48,8 @@ def command(
 
     Several directions are combined: padinv edit smile=0.8,age=-0.3 photos/. The result is NAME.png. With several
     strengths the last one is NAME.png, and the others are NAME.STRENGTH.png; with --each, NAME.DIRECTION.png is each
-    direction alone (Fig. 4 of the paper).
+    direction alone (Fig. 4 of the paper). A video file, or a folder of frames with --fps, is edited as one clip, and
+    the result is pasted back into it.
     """
     with EventPrinter() as show:
         result = edit_folder(

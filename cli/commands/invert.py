@@ -21,6 +21,7 @@ from padinv.runtime.folders.invert import DEFAULT_OUT, invert_folder
 from padinv.runtime.folders.result import InvertResult
 from padinv.runtime.model import Model
 from padinv.runtime.reports.models_sheet import models_sheet
+from padinv.runtime.video.clip import find_clips
 
 Engine = Literal["local", "ray"]
 
@@ -29,7 +30,7 @@ Engine = Literal["local", "ray"]
 def command(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Pictures, folders of pictures (recursive), or glob patterns."),
+        typer.Argument(metavar="PATH...", help="Pictures, folders of pictures (recursive), glob patterns, or clips."),
     ],
     how: opt.Photos,
     out: opt.OutOption = DEFAULT_OUT,
@@ -75,12 +76,15 @@ def command(
     NAME the folder receives NAME.png (the reconstruction) and NAME.safetensors (the inversion), results.jsonl receives
     a line (MSE on [-1, 1], PSNR, SSIM, seconds), and report.html shows all of them. A second run skips what is done.
     Photographs that are not aligned yet are aligned by their face, where the model wants aligned faces. --vs draws both
-    models' reconstructions on one sheet (Fig. 3 of the paper).
+    models' reconstructions on one sheet (Fig. 3 of the paper). A video file, or a folder of frames with --fps, is
+    inverted as one clip: its face is followed, smoothed over time and pasted back.
     """
     if engine == "local" and (ray_address is not None or workers is not None):
         raise UsageError("--ray-address and --workers belong to --engine ray")
     if vs is not None and (how.as_json or shard is not None or engine == "ray"):
         raise UsageError("--vs draws a sheet in one process: leave out --json, --shard and --engine ray, or run twice")
+    if vs is not None and find_clips(paths, how.fps):
+        raise UsageError("--vs draws a sheet of pictures; leave it out for a clip")
     cluster = None
     if engine == "ray":
         gpu = how.backend in ("cuda", "trt", "ort-trt")
@@ -123,7 +127,8 @@ def _draw_both(first: Path | None, second: Path, out: Path, *, overwrite: bool) 
 
 def sum_up_inversions(result: InvertResult, model: Model, *, shard: str | None = None, as_json: bool) -> int:
     """Print what came out; the exit code."""
-    lines = [_figures(result.means)]
+    clips = any("flicker" in record for record in result.records)
+    lines = [] if clips else [_figures(result.means)]
     if shard is not None:
         join = "when all shards are done, the same command without --shard joins them and writes the report"
         lines.append(f"shard {shard}: {result.images} of {result.found} images; {join}")

@@ -96,7 +96,7 @@ class Aligner:
         self._given = None
         if landmarks is not None:
             self._given = digest({name: [face.tolist() for face in faces] for name, faces in landmarks.items()})
-        self._face = face
+        self.face = face
         self._detector = detector
         self._looks, self._warned = UNALIGNED_LOOKS, False
         self._threads = threads
@@ -104,7 +104,7 @@ class Aligner:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its settings: another process opens a detector of its own."""
-        settings = partial(Aligner, landmarks=self._landmarks, face=self._face, fit=self.fit, threads=self._threads)
+        settings = partial(Aligner, landmarks=self._landmarks, face=self.face, fit=self.fit, threads=self._threads)
         return settings, (self.template, self.mode)
 
     @property
@@ -117,7 +117,7 @@ class Aligner:
         """What decides a placement besides the picture, JSON-ready: a change of it makes new results."""
         if not self.active:
             return {"align": "never"}
-        return {"align": self.mode, "template": self.template, "face": self._face, "landmarks": self._given}
+        return {"align": self.mode, "template": self.template, "face": self.face, "landmarks": self._given}
 
     def place(self, image: Image, size: tuple[int, int] | None = None, name: str = "the picture") -> Placement:
         """Where the square of a picture lies.
@@ -135,25 +135,25 @@ class Aligner:
             return Placement(note=self._unaligned_face(image, name))
         if self._lies_aligned(image):
             return Placement(faces=1)
-        placements = self.placements(image, full, name, wanted=self._face)
+        placements = self.placements(image, full, name, wanted=self.face)
         as_it_is = "so the image was used without alignment"
         if isinstance(placements, str):
             if self.mode == "always":
                 raise InputError(f"{placements}, so it was skipped", code="no-face")
             return Placement(faces=None, note=f"{placements}, {as_it_is}")
-        if self._face > len(placements):
+        if self.face > len(placements):
             what = "no face was found" if not placements else f"only {_count(len(placements))} found"
             if self.mode == "always":
                 raise InputError(
                     f"{what} in {name}, so it was skipped; give landmarks with --landmarks", code="no-face"
                 )
             return Placement(faces=len(placements), note=f"{what} in {name}, {as_it_is}")
-        transform = placements[self._face - 1]
+        transform = placements[self.face - 1]
         if self.mode == "auto" and placement_error(transform, full, self.fit) <= ALIGNED:
             return Placement(faces=len(placements))
         note = None
         if len(placements) > 1:
-            note = f"{name} shows {len(placements)} faces; face {self._face} was taken; --face chooses another one"
+            note = f"{name} shows {len(placements)} faces; face {self.face} was taken; --face chooses another one"
         return Placement(transform, len(placements), note)
 
     def _unaligned_face(self, image: Image, name: str) -> str | None:
@@ -164,7 +164,7 @@ class Aligner:
             if self._looks == 0:
                 return None
             self._looks -= 1
-        for face in self._open().faces(to_rgb(image)):
+        for face in self.open_detector().faces(to_rgb(image)):
             errors = [
                 placement_error(one.transform(face.landmarks), image.size, self.fit) for one in TEMPLATES.values()
             ]
@@ -184,13 +184,13 @@ class Aligner:
         w, h = image.size
         if (
             self.mode != "auto"
-            or self._face != 1
+            or self.face != 1
             or self._landmarks is not None
             or max(w, h) > _NEARLY_SQUARE * min(w, h)
         ):
             return False
         assert self._template is not None
-        detector, rgb = self._open(), to_rgb(image)
+        detector, rgb = self.open_detector(), to_rgb(image)
         if min(w, h) > 2 * _ENOUGH_TO_MEASURE:
             scale = _ENOUGH_TO_MEASURE / min(w, h)
             rgb = rgb.resize((round(w * scale), round(h * scale)), Resampling.BILINEAR, reducing_gap=2.0)
@@ -221,7 +221,7 @@ class Aligner:
                 return f"{name} has no line in the file of landmarks"
             return [self._template.transform(points) for points in faces]
         ratio = np.array([image.width / size[0], image.height / size[1]])
-        found = self._open().faces(to_rgb(image, name), wanted=wanted)
+        found = self.open_detector().faces(to_rgb(image, name), wanted=wanted)
         return [self._template.transform(face.landmarks / ratio) for face in found]
 
     def prepare(
@@ -260,7 +260,12 @@ class Aligner:
                 image, full = read_image(path, enough=math.ceil(needed))
         return cut(image, placement.transform, side, fit=self.fit, size=full, name=str(path)), placement
 
-    def _open(self) -> FaceDetector:
+    def open_detector(self) -> FaceDetector:
+        """The face detector, opened on first use.
+
+        Raises:
+            BundleError, BackendError: it does not open.
+        """
         with self._lock:
             if self._detector is None:
                 from padinv.runtime.alignment.face_detector import FaceDetector

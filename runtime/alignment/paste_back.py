@@ -50,10 +50,7 @@ def paste_back(
     result = photo.copy()
     if not np.isfinite(transform).all() or not math.isfinite(source_side(transform)):
         raise InputError("the alignment kept with this inversion has no inverse, so nothing was pasted back")
-    h, w = photo.shape[:2]
-    corners = map_points(inverted(transform), np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64))
-    left, top = np.clip(np.floor(corners.min(axis=0)), 0, [w, h]).astype(int)
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, [w, h]).astype(int)
+    left, top, right, bottom = pasted_box(transform, (photo.shape[1], photo.shape[0]))
     if left >= right or top >= bottom:
         raise InputError("the alignment kept with this inversion lies outside the photograph, so nothing was pasted")
     picture, shift = _ready(to_profile(square, profile), transform)
@@ -62,6 +59,14 @@ def paste_back(
         stop = min(start + rows, bottom)
         _strip(result[start:stop, left:right], picture, shift, transform, (left, start), feather)
     return result
+
+
+def pasted_box(transform: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """[left, top, right, bottom] in pixels of a photograph of `size` (w, h): nothing outside changes."""
+    corners = map_points(inverted(transform), np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64))
+    left, top = np.clip(np.floor(corners.min(axis=0)), 0, size).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, size).astype(int)
+    return int(left), int(top), int(right), int(bottom)
 
 
 def _ready(square: np.ndarray, transform: np.ndarray) -> tuple[Image.Image, np.ndarray]:

@@ -11,6 +11,7 @@ that a result which was changed by hand, but kept its text, is not mistaken for 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 import zlib
@@ -28,6 +29,8 @@ EXIF_TAG = 0x010E  # ImageDescription
 MAX_BYTES = 1 << 30
 _BLANK = "0" * 64
 _PATTERN = re.compile(rb"padinv-origin:([0-9a-f]{32}):([0-9a-f]{32}):([0-9a-f]{64})")
+_BLOCK = 1 << 20
+_LONGEST = 256  # bytes; the pattern is shorter
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -55,6 +58,21 @@ class Origin(NamedTuple):
 def seal(data: bytes) -> bytes:
     """A file that holds `Origin.text()`, with its seal filled in; any other file as it is."""
     return _with_seal(data, sha256_bytes(data)) if _PATTERN.search(data) else data
+
+
+def seal_file(path: Path | str) -> None:
+    """`seal` a file on disk in place, without holding it in memory. PNG files, which have checksums, are not for it."""
+    with open(path, "rb+") as file:
+        whole, place, tail = hashlib.sha256(), None, b""
+        while block := file.read(_BLOCK):
+            whole.update(block)
+            window = tail + block
+            if place is None and (match := _PATTERN.search(window)):
+                place = file.tell() - len(window) + match.start(3)
+            tail = window[-_LONGEST:]
+        if place is not None:
+            file.seek(place)
+            file.write(whole.hexdigest().encode())
 
 
 def origin_of(data: bytes) -> Origin | None:

@@ -17,12 +17,14 @@ from padinv.runtime.editing import blend, parse_layers
 from padinv.runtime.editing import style_mixing as mix
 from padinv.runtime.editing.region import Region
 from padinv.runtime.errors import InputError, UsageError
+from padinv.runtime.folders.clips import clip_edit, clips_of, one_result, run_clips
 from padinv.runtime.folders.editing import inputs_of, lay_out, lost_inputs, new_run, results_inputs, run_jobs
 from padinv.runtime.folders.options import EditingSettings, comma_separated
 from padinv.runtime.folders.pages import plural
 from padinv.runtime.folders.running import listed
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.reports.comparison_report import Comparison
+from padinv.runtime.video.clip import is_clip
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -56,7 +58,7 @@ def blend_folder(
 
     Args:
         a: gives the facial features: image and inversion files, folders (recursive) or glob patterns.
-        b: gives shape, hair and background.
+        b: gives shape, hair and background; clips, too.
         layers: latent codes taken from A, like '0-6' or [0, 1, 2]; None: all.
         strength: how far to go: 0 changes nothing, 1 all the way.
         style_mixing: also write the paper's comparison: B with the later latents of A (pSp).
@@ -69,13 +71,16 @@ def blend_folder(
     """
     settings = EditingSettings(**{"out": DEFAULT_OUT, **options})  # type: ignore[arg-type]
     check_out(settings.folder)
-    left, right, problems = _sides(a, b, settings)
+    clips = _clips(a, b, settings, style_mixing=style_mixing)
+    left, right, problems = _sides(a, None if clips else b, settings)
     reader = settings.reader()
     if any(source.index is None for source in (*left, *right)):  # a picture, which the encoder has to invert
         reader.model.require_padding("blend")
     chosen = _layers(layers, reader.model.spec.num_layers)
     run = new_run(settings, lost_inputs(problems))
     many_first = len(left) > 1
+    if clips and many_first:
+        raise UsageError(f"{len(left)} pictures for A were given, and a clip takes one")
     many = left if many_first else right
     fixed = reader.read(right[0] if many_first else left[0])
     one = reader.encode([fixed])
@@ -91,6 +96,10 @@ def blend_folder(
         made = {"": blended if limited is None else limited.limit(pair[0], blended)}
         return {**made, MIXED: mix(*pair)} if style_mixing else made
 
+    if clips:
+        made = clip_edit(algebra, _recipe(chosen, strength, fixed, limited, many_first=False), settings)
+        beside = PurePosixPath(fixed.source.name).name
+        return run.result(run_clips(run, reader, clips, made, settings, "blended", beside=beside))
     task = Task(
         algebra,
         _recipe(chosen, strength, fixed, limited, many_first=many_first),
@@ -107,13 +116,27 @@ def blend_folder(
     return run.result(lay_out(run, reader, results, plural(len(results), "blend"), views, settings, "blend", lines))
 
 
-def _sides(a: Paths, b: Paths, settings: EditingSettings) -> tuple[list[Source], list[Source], list[str]]:
-    """The images of A and of B, and sentences about inputs that give none."""
+def _clips(a: Paths, b: Paths, settings: EditingSettings, *, style_mixing: bool) -> list[Path]:
+    """The clips that are B; A must be a picture.
+
+    Raises:
+        UsageError
+    """
+    clips = clips_of(b, settings)
+    if any(is_clip(Path(one), settings.fps if clips else None) for one in listed(a)):
+        raise UsageError(f"{listed(a)[0]} is a clip, and A must be a picture; a clip can be B")
+    if clips:
+        one_result(("", MIXED) if style_mixing else ("",), "--style-mixing")
+    return clips
+
+
+def _sides(a: Paths, b: Paths | None, settings: EditingSettings) -> tuple[list[Source], list[Source], list[str]]:
+    """The images of A and of B (None: it has none), and sentences about inputs that give none."""
     left, problems = find_sources(listed(a), settings.folder)
-    right, more = find_sources(listed(b), settings.folder)
+    right, more = ([], []) if b is None else find_sources(listed(b), settings.folder)
     problems += more
-    if not left or not right:
-        empty = next(iter(listed(b if left else a)), "an empty list")
+    if not left or not (right or b is None):
+        empty = next(iter(listed(a if b is None or not left else b)), "an empty list")
         raise InputError(f"{' and '.join(problems) or f'no pictures found in {empty}'}; nothing was done")
     if len(left) > 1 and len(right) > 1:
         raise UsageError(

@@ -19,6 +19,7 @@ from padinv.runtime.batch.sources import Reader
 from padinv.runtime.editing.direction import Direction
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import open_regular, sweep, write_bytes
+from padinv.runtime.folders.clips import clip_edit, clips_of, one_result, run_clips
 from padinv.runtime.folders.editing import (
     edit_task,
     inputs_of,
@@ -69,8 +70,8 @@ def custom_edit_folder(
     Args:
         pairs: (image, its edited version), or their inversion files; of several, the mean is taken. Empty with
             `direction`.
-        paths: what is edited: image and inversion files, folders (recursive) or glob patterns. May be empty with
-            `save`.
+        paths: what is edited: image and inversion files, folders (recursive) or glob patterns, or clips. May be empty
+            with `save`.
         direction: the file of a saved direction instead of pairs.
         space: 'padding', 'latent' or 'both'; 'auto' tries both on faces that the generator draws; 'each' also writes
             NAME.padding.png, NAME.latent.png and NAME.both.png.
@@ -92,7 +93,10 @@ def custom_edit_folder(
     if not targets and save is None:
         raise UsageError("give targets to edit (--target PATH), or a file to --save the direction in")
     check_out(settings.folder)
-    sources, problems = sources_of(targets, settings) if targets else ([], [])
+    clips = clips_of(targets, settings) if targets else []
+    if clips and vs is not None:
+        raise UsageError("--vs draws a sheet of pictures; leave it out for a clip")
+    sources, problems = sources_of(targets, settings) if targets and not clips else ([], [])
     reader = settings.reader()
     if space in ("padding", "each"):
         reader.model.require_padding(f"custom-edit --space {space}")
@@ -108,6 +112,11 @@ def custom_edit_folder(
     like = reader.read(sources[0]) if region is not None and len(sources) == 1 else None
     name = None if region is None else str(region)
     change.region = read_region(name, comma_separated(resolutions), reader.model.spec, like)
+    if clips:
+        one_result(change.variants, "--space each")
+        made = clip_edit(change, {"verb": "custom-edit", **change.recipe()}, settings)
+        pages = run_clips(run, reader, clips, made, settings, "edited")
+        return CustomEditResult(**vars(run.result(pages)), edit=change)
     if not sources:
         return CustomEditResult(**vars(run.result()), edit=change)
     task = edit_task(change, "custom-edit", settings)

@@ -20,6 +20,7 @@ from padinv.runtime.editing.operations import Space
 from padinv.runtime.editing.region import Region
 from padinv.runtime.editing.saved_edit import SavedEditChange, is_saved_edit
 from padinv.runtime.errors import UsageError
+from padinv.runtime.folders.clips import clip_edit, clips_of, one_result, run_clips
 from padinv.runtime.folders.editing import edit_task, lay_out, new_run, results_inputs, run_jobs, sources_of
 from padinv.runtime.folders.options import EditingSettings, comma_separated
 from padinv.runtime.folders.pages import plural
@@ -57,7 +58,8 @@ def edit_folder(
     Args:
         direction: names of the model's directions with their strengths; a direction, or its file; or an edit that
             `padinv studio` saved.
-        paths: image and inversion files, folders (recursive) or glob patterns.
+        paths: image and inversion files, folders (recursive) or glob patterns; or clips: video files (`padinv[video]`),
+            and folders of frames with `fps`.
         strength: overall. Several make several images; the last one is NAME.png.
         space: 'padding', 'latent' or 'both'; None: the direction's own, or both.
         each: also apply each direction alone.
@@ -71,7 +73,8 @@ def edit_folder(
     """
     settings = EditingSettings(**{"out": DEFAULT_OUT, **options})  # type: ignore[arg-type]
     check_out(settings.folder)
-    sources, problems = sources_of(paths, settings)
+    clips = clips_of(paths, settings)
+    sources, problems = ([], []) if clips else sources_of(paths, settings)
     reader = settings.reader()
     run = new_run(settings, problems)
     strengths = [float(strength)] if isinstance(strength, (int, float)) else list(strength)
@@ -87,9 +90,14 @@ def edit_folder(
             space=space,
             region=_region(region, resolutions, reader, sources),
         )
+    named = direction.name if isinstance(direction, Direction) else str(direction)
+    if clips:
+        one_result(change.variants, "more than one --strength, or --each,")
+        recipe = {"verb": "edit", **change.recipe()}
+        made = clip_edit(change, recipe, settings)
+        return run.result(run_clips(run, reader, clips, made, settings, f"edited: {named}" if named else "edited"))
     jobs = [Job(source, source.name) for source in sources]
     results = run_jobs(run, reader, jobs, edit_task(change, "edit", settings), settings)
-    named = direction.name if isinstance(direction, Direction) else str(direction)
     title = f"{plural(len(results), 'picture')} edited" + (f": {named}" if named else "")
     return run.result(lay_out(run, reader, results, title, _Views(reader, change), settings, "edit"))
 

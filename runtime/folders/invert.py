@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from padinv.runtime.batch.invert_files import VERB, ImageFormat, Options, invert
 from padinv.runtime.batch.results_log import ResultsLog, check_out
 from padinv.runtime.batch.shards import Shard, ShardLog
 from padinv.runtime.errors import InputError, OutputError, UsageError
+from padinv.runtime.folders.clips import clip_edit, clips_of, run_clips, unchanged
 from padinv.runtime.folders.options import PhotoSettings, marking_of
 from padinv.runtime.folders.pages import REPORT, Pages, model_facts, plural
 from padinv.runtime.folders.result import InvertResult
@@ -52,7 +54,8 @@ def invert_folder(
         result.files["a.jpg"]["inversion"]
 
     Args:
-        paths: image files, folders (recursive) or glob patterns.
+        paths: image files, folders (recursive) or glob patterns; or clips: video files (`padinv[video]`), and folders
+            of frames with `fps`.
         format: of the reconstructions: 'png', 'jpg' or 'webp'.
         dtype: of the inversion files: 'float16' or 'float32'.
         passes: of iterative encoding; None: as many as the model was trained for.
@@ -67,6 +70,10 @@ def invert_folder(
     settings = PhotoSettings(**{"out": DEFAULT_OUT, **options})  # type: ignore[arg-type]
     out = settings.folder
     part = None if shard is None else Shard.parse(shard)
+    if clips := clips_of(paths, settings):
+        if part is not None or cluster is not None:
+            raise UsageError("a clip is made in one process: leave out --shard and --engine ray")
+        return _invert_clips(clips, settings, passes)
     gathered = _gathered(listed(paths), out)
     everything = gathered.files[: settings.limit]
     files = everything if part is None else part.of(everything)
@@ -103,6 +110,15 @@ def invert_folder(
         finally:  # also when interrupted
             _lay_out(model, log, run.outcome, pages, [kind for kind, asked in wanted.items() if asked], passes)
     return InvertResult(**vars(run.result(pages.made)), images=len(files), found=len(everything))
+
+
+def _invert_clips(clips: Sequence[Path], settings: PhotoSettings, passes: int | None) -> InvertResult:
+    check_out(settings.folder)
+    reader = settings.reader()
+    run = Run(settings.folder, settings.on_event)
+    edit = replace(clip_edit(unchanged, {"verb": VERB}, settings), passes=passes)
+    pages = run_clips(run, reader, clips, edit, settings, "inverted")
+    return InvertResult(**vars(run.result(pages)), images=len(clips), found=len(clips))
 
 
 def _gathered(paths: Sequence[str | Path], out: Path) -> Gathered:

@@ -62,11 +62,15 @@ class PhotoOptions(FolderOptions, total=False):
         paste_back: also write NAME.photo.png, the result in its photograph.
         feather: width of the paste-back seam, in fractions of the square.
         limit: take the first images only, by name.
+        fps: folders hold the frames of a clip, in the order of their names, so many per second; None: separate images.
+        smooth: over time, in clips: 0 is none, 1 the usual amount, more is smoother.
     """
 
     paste_back: bool
     feather: float
     limit: int | None
+    fps: float | None
+    smooth: float
 
 
 class EditingOptions(PhotoOptions, total=False):
@@ -119,6 +123,8 @@ class PhotoSettings(FolderSettings):
     paste_back: bool = False
     feather: float = DEFAULT_FEATHER
     limit: int | None = None
+    fps: float | None = None
+    smooth: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
