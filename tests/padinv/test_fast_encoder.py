@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from padinv.models.fast_encoder import FastBody, ring_cells
+from padinv.models.border_heads import ring_cells
+from padinv.models.fast_encoder import FastBody
 from padinv.models.rings import extract_ring
 from padinv.runtime.errors import UsageError
 from padinv.runtime.spec import ModelSpec
