@@ -31,6 +31,8 @@ _ADOPTED = {
     "accumulate": ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "--gradient_accumulation_steps"),
     "compile": ("ACCELERATE_DYNAMO_BACKEND", "--dynamo_backend"),
 }
+_PROCESSES = "_PADINV_LAUNCHER_PROCESSES"  # no variable of accelerate's, which has none for it
+_WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 ADOPTED_REASON = "asked of accelerate launch"
 
 
@@ -39,8 +41,9 @@ def _true(value: str | None) -> bool:
 
 
 def _launcher_arguments() -> dict[str, str]:
-    """What accelerate's launcher was told and does not hand on: it knows accumulation for DeepSpeed only."""
-    option = _ADOPTED["accumulate"][1]
+    """What accelerate's launcher was told and does not hand on, by variable: it knows accumulation for DeepSpeed only,
+    and starts a single process on a CPU, however many it was told to."""
+    options = dict([_ADOPTED["accumulate"], (_PROCESSES, "--num_processes")])
     try:
         import psutil
 
@@ -50,9 +53,24 @@ def _launcher_arguments() -> dict[str, str]:
         return {}
     for command in commands:
         words = [part.replace("-", "_") for word in command for part in word.split("=", 1)]
-        if option.replace("-", "_") in words[:-1] and any("accelerate" in word for word in words):
-            return {_ADOPTED["accumulate"][0]: words[words.index(option.replace("-", "_")) + 1]}
+        if any("accelerate" in word for word in words):
+            given = {name: option.replace("-", "_") for name, option in options.items()}
+            return {name: words[words.index(option) + 1] for name, option in given.items() if option in words[:-1]}
     return {}
+
+
+def _check_process_count(environment: Mapping[str, str]) -> None:
+    """Refuse a launcher that was told of several processes and started one.
+
+    Raises:
+        UsageError: see above.
+    """
+    asked = environment.get(_PROCESSES, "1")
+    if asked.isdigit() and int(asked) > 1 and not any(environment.get(name, "1") != "1" for name in _WORLD_SIZES):
+        raise UsageError(
+            f"accelerate launch was told --num_processes {asked}, but it started one process, as it does without "
+            f"--multi_gpu; add --multi_gpu and leave out --cpu, or use: torchrun --nproc-per-node {asked} -m padinv ..."
+        )
 
 
 def launcher_settings(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -66,6 +84,7 @@ def launcher_settings(environment: Mapping[str, str] | None = None) -> dict[str,
     for variable, what in _REFUSED.items():
         if _true(environment.get(variable)):
             raise UsageError(f"accelerate launch asks for {what}, which padinv does not have; launch without it")
+    _check_process_count(environment)
     found: dict[str, Any] = {}
     precision = environment.get("ACCELERATE_MIXED_PRECISION", "no").lower()
     if precision not in ("no", ""):
@@ -171,6 +190,30 @@ def _choose(device: str) -> None:
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     else:
         os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
+
+
+def check_compile(backend: str, device: torch.device) -> None:
+    """Make sure that a backend of torch.compile works, by compiling something small: that takes a few seconds, once.
+
+    Raises:
+        UsageError: it does not, mostly for want of a compiler.
+    """
+    if backend == "no":
+        return
+    needed = "a C++ compiler such as g++" if device.type == "cpu" else "Triton and a C compiler"
+    if backend == "cudagraphs" and device.type != "cuda":
+        raise UsageError("--compile cudagraphs needs a CUDA GPU; use --compile inductor, or leave it out")
+    try:
+        torch.compile(_probe, backend=backend)(torch.ones(3, device=device))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"--compile {backend} does not work here ({reason}); install {needed}, or leave out --compile"
+        ) from error
+
+
+def _probe(x: torch.Tensor) -> torch.Tensor:
+    return (x + 1).sin().sum()
 
 
 def set_arithmetic(*, tf32: bool, deterministic: bool) -> None:

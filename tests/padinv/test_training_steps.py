@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from padinv.training.encoder.run import RunOptions, Training
 from padinv.training.encoder.trainer import EncoderTrainer
 from padinv.training.launch import (
     adopt_launcher_settings,
+    check_compile,
     check_launcher_settings,
     launcher_settings,
     make_accelerator,
@@ -139,11 +141,29 @@ def test_checkpointing_changes_memory_only(arch: str, generator_file: Path) -> N
     assert estimate_memory(frugal, 0).step - held < 0.7 * (estimate_memory(plain, 0).step - held)
 
 
-def test_compiled_networks_compute_the_same(generator_file: Path) -> None:
-    plain, compiled = (trainer_of(replace(TINY, compile=name), generator_file) for name in ("no", "aot_eager"))
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiled_networks_compute_the_same(backend: str, generator_file: Path) -> None:
+    if backend == "inductor" and not shutil.which("g++"):
+        pytest.skip("there is no C++ compiler here")
+    plain, compiled = (trainer_of(replace(TINY, compile=name), generator_file) for name in ("no", backend))
     one, other = gradients(plain, images(4)), gradients(compiled, images(4))
     assert_close(one["encoder"], other["encoder"], 1e-5)
     assert plain.raw_encoder.state_dict().keys() == compiled.raw_encoder.state_dict().keys()
+
+
+def test_a_missing_compiler_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    torch._dynamo.reset()
+    with pytest.raises(
+        UsageError, match=r"--compile inductor does not work here .*; install a C\+\+ compiler such as g"
+    ):
+        check_compile("inductor", torch.device("cpu"))
+    with pytest.raises(UsageError, match="--compile cudagraphs needs a CUDA GPU"):
+        check_compile("cudagraphs", torch.device("cpu"))
+    check_compile("no", torch.device("cpu"))
 
 
 @pytest.mark.parametrize("extra", [{"checkpointing": True}, {"accumulate": 2, "ema": 0.9}])
@@ -235,6 +255,10 @@ def test_what_accelerate_launch_is_told_is_adopted_or_refused() -> None:
     for variable, what in (("ACCELERATE_USE_DEEPSPEED", "DeepSpeed"), ("ACCELERATE_USE_FSDP", "FSDP")):
         with pytest.raises(UsageError, match=f"asks for {what}, which padinv does not have"):
             launcher_settings({variable: "true"})
+    several = {"_PADINV_LAUNCHER_PROCESSES": "2"}
+    with pytest.raises(UsageError, match="was told --num_processes 2, but it started one process"):
+        launcher_settings(several)
+    assert launcher_settings({**several, "WORLD_SIZE": "2"}) == {}
     with pytest.raises(UsageError, match="the configuration has mixed_precision = 'no'"):
         check_launcher_settings(TINY, {"ACCELERATE_MIXED_PRECISION": "bf16"})
     check_launcher_settings(replace(TINY, mixed_precision="bf16"), {"ACCELERATE_MIXED_PRECISION": "bf16"})
@@ -277,3 +301,39 @@ def test_accelerate_launch_is_obeyed_for_real(generator_file: Path, tmp_path: Pa
     )
     assert refused.returncode != 0
     assert "contradicts accelerate launch's --gradient_accumulation_steps 2" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], {"accumulate": 1, "mixed_precision": "no"}),
+        (["--mixed_precision", "bf16"], {"accumulate": 1, "mixed_precision": "bf16"}),
+        (["--gradient_accumulation_steps", "3"], {"accumulate": 3, "mixed_precision": "no"}),
+        (["--dynamo_backend", "aot_eager"], {"compile": "aot_eager"}),
+        (["--mixed_precision", "fp16"], "mixed precision 'fp16' is not possible here: it needs a GPU"),
+        (["--mixed_precision", "fp8"], "mixed_precision is one of no, bf16, fp16, not 'fp8'"),
+        (["--cpu"], "was told --num_processes 2, but it started one process"),
+    ],
+)
+def test_accelerate_launches_two_processes(
+    flags: list[str], expected: dict[str, Any] | str, generator_file: Path, tmp_path: Path
+) -> None:
+    """Every precision and accumulation flag, on a machine without GPU."""
+    data = write_pictures(tmp_path / "d.zip")
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--main_process_port", "0", *([] if "--cpu" in flags else ["--multi_gpu"])]
+    command += [*flags, "-m", "padinv.cli.main", "train", "--generator", str(generator_file), "--data", str(data)]
+    command += ["--out", str(tmp_path / "run"), "--arch", "fast", "--per", "0", "--batch", "2", "--steps", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=580)
+    if isinstance(expected, str):
+        assert run.returncode != 0
+        assert expected in run.stderr
+        return
+    assert run.returncode == 0, run.stderr[-2000:]
+    import json
+
+    identity = json.loads((tmp_path / "run" / "config.json").read_text())["identity"]
+    assert expected.items() <= identity.items()
+    assert (identity["processes"], identity["images"]) == (2, 2 * 2 * 2 * identity["accumulate"])
