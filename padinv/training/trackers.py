@@ -13,8 +13,14 @@ import numpy as np
 from padinv.runtime.errors import MissingPackageError, UsageError
 
 TRACKERS = ("wandb", "trackio", "mlflow")
-# Modes in which each of them keeps everything on this machine; a variable that is set already wins.
-_OFFLINE = {"wandb": ("WANDB_MODE", "offline"), "mlflow": ("MLFLOW_TRACKING_URI", "file:{folder}")}
+# With these each of them keeps everything on this machine, reports of its own use and errors included; a variable that
+# is set already wins. {runs} is the folder of all runs, so that they can be compared.
+_OFFLINE = {
+    "wandb": {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"},
+    "trackio": {"HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_ANALYTICS_ENABLED": "False"},
+    # Its other local store, a folder of files, is refused by newer versions.
+    "mlflow": {"MLFLOW_TRACKING_URI": "sqlite:///{runs}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"},
+}
 PROJECT = "padinv"
 
 
@@ -54,10 +60,9 @@ class Trackers:
             tracker.log(dict(values), step=images)
 
     def log_image(self, name: str, pixels: np.ndarray, images: int) -> None:
-        """A picture, uint8 RGB [H, W, 3], for trackers that take pictures."""
+        """A picture, uint8 RGB [H, W, 3]."""
         for tracker in self._open:
-            if hasattr(tracker, "log_images"):
-                tracker.log_images({name: [pixels]}, step=images)
+            _log_image(tracker, name, pixels, images)
 
     def close(self) -> None:
         """Write what is still open."""
@@ -68,15 +73,31 @@ class Trackers:
 def _start(name: str, folder: Path) -> Any:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    if name in _OFFLINE:
-        variable, value = _OFFLINE[name]
-        os.environ.setdefault(variable, value.format(folder=(folder / "mlruns").resolve()))
+    runs = folder.resolve().parent
+    for variable, value in _OFFLINE[name].items():
+        os.environ.setdefault(variable, value.format(runs=runs.as_posix()))
     settings: dict[str, Any] = {"name": folder.name}
     if name == "wandb":
         settings["dir"] = str(folder)
+    if name == "trackio":
+        settings |= {"resume": "allow", "embed": False}
     if name == "mlflow":
-        settings = {"run_name": folder.name, "logging_dir": str(folder)}
+        settings = {"run_name": folder.name, "logging_dir": (runs / "mlruns").as_uri()}
     tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, **settings)
     if hasattr(tracker, "start"):  # older accelerate starts them at once
         tracker.start()
     return tracker
+
+
+def _log_image(tracker: Any, name: str, pixels: np.ndarray, images: int) -> None:
+    """accelerate hands pictures on to W&B alone; the others have functions of their own."""
+    if tracker.name == "trackio":
+        import trackio
+
+        tracker.log({name: trackio.Image(pixels)}, step=images)
+    elif tracker.name == "mlflow":
+        import mlflow
+
+        mlflow.log_image(pixels, key=name, step=images)
+    else:
+        tracker.log_images({name: [pixels]}, step=images)

@@ -268,6 +268,8 @@ def test_trackers_take_numbers_and_pictures_and_stay_offline(
     taken: dict[str, list[Any]] = {"log": [], "images": [], "config": [], "finish": []}
 
     class Tracker:
+        name = "wandb"
+
         def __init__(self, run_name: str, **settings: Any) -> None:
             taken["config"].append((run_name, settings))
 
