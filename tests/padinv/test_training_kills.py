@@ -7,13 +7,16 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_training import SPEC, small_widths, write_generator, write_pictures
+from picture_containers import SUFFIX, WRITERS
+from tiny_training import SPEC, picture_bytes, small_widths, write_generator, write_pictures
 
+from padinv.data import Pictures
 from padinv.runtime import files
 from padinv.training.encoder.config import TrainConfig
 from padinv.training.encoder.run import RunOptions, Training
@@ -110,6 +113,50 @@ def test_an_encoder_training_killed_at_any_write_ends_as_if_it_never_was(
         return lambda: Training(config, replace(options, out=out)).run()
 
     kill_everywhere(make, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_a_training_killed_mid_epoch_ends_the_same_from_every_container(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder of a training that was killed twice, byte by byte that of an unbroken one on a folder."""
+    generator = write_generator(tmp_path / "g.safetensors")
+    pictures = {f"p{k:03d}.png": picture_bytes(k) for k in range(13)}
+    config = TrainConfig(arch="fast", images=32, batch=4, lr=1e-3, ema=0.9, per=0.0, flips=True, seed=5)
+    # Pictures are read from the container at every step.
+    monkeypatch.setattr("padinv.training.encoder.run.Pictures", partial(Pictures, cache_bytes=0))
+    folder = WRITERS["folder"](tmp_path / "folder", pictures)
+    straight = RunOptions(generator, folder, tmp_path / "straight", save_minutes=0.0, workers=0)
+    Training(config, straight).run()
+
+    data = folder if kind == "folder" else WRITERS[kind](tmp_path / f"data{SUFFIX.get(kind, '')}", pictures)
+    options = replace(straight, data=data, out=tmp_path / "killed")
+    for steps in (2, 3):  # the first epoch ends within the fourth step
+        assert killed_in_step(steps, Training(config, options)) == KILLED
+    Training(config, options).run()
+    for name in ("encoder.safetensors", "metrics.jsonl"):
+        assert (options.out / name).read_bytes() == (straight.out / name).read_bytes(), name
+
+
+def killed_in_step(after: int, training: Training) -> int:
+    """Run in a forked process that dies in the step after so many of its own; how the process ended."""
+    pid = os.fork()
+    if pid == 0:
+        left = [after]
+        step = training.trainer.step
+
+        def dying(images: torch.Tensor) -> dict[str, float]:
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            return step(images)
+
+        training.trainer.step = dying  # type: ignore[method-assign]
+        try:
+            training.run()
+        finally:
+            os._exit(17)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_a_generator_training_killed_at_any_write_ends_as_if_it_never_was(
