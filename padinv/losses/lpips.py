@@ -1,4 +1,4 @@
-"""LPIPS v0.1 (Zhang et al. 2018), the perceptual loss and metric.
+"""LPIPS v0.1 (Zhang et al. 2018), the perceptual loss (paper section 3.4, eq. 2) and metric.
 
 The `lpips` package imports torchvision, which is bound to one torch version each; so its three small linear heads are
 kept here as data (`data/`, with their licence), and the backbones are written on torch's layers.
