@@ -50,7 +50,7 @@ def _parameter(part: Field[Any], hint: Any) -> inspect.Parameter:
     flags = [name]
     if bool in kinds:
         kind, flags = bool, [f"{name}/--no-{name[2:]}"]
-    elif facts["choices"] is not None:
+    elif facts["choices"] is not None and facts["prefix"] is None:
         kind = Literal[tuple(facts["choices"])]  # type: ignore[misc]
     elif kinds & {int, float} and not _is_tuple(hint):
         kind = float if float in kinds else int

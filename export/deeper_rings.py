@@ -24,9 +24,9 @@ def with_all_rings(pair: Pair) -> Pair:
     wider = replace(spec, max_pad_res=finest)
     generator = Generator(wider)
     generator.load_state_dict(pair.generator.state_dict())
-    # The fast encoder reads the constant where the spec of its training says.
+    # All but the reference encoder read the constant where the spec of their training says.
     level = encoder.config.const_level
-    if encoder.config.architecture == "fast" and encoder.config.const and level is None:
+    if encoder.config.architecture != "reference" and encoder.config.const and level is None:
         level = max(spec.pad_resolutions, default=4)
     widened = Encoder(wider, replace(encoder.config, const_level=level))
     widened.load_state_dict(encoder.state_dict())

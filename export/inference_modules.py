@@ -209,11 +209,11 @@ def fold_batchnorm(module: nn.Module) -> None:
         pairs = []
     for first, second in pairs:
         conv, norm = module._modules[first], module._modules[second]
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+        if isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d:
             setattr(module, first, fuse_conv_bn_eval(conv, norm))
             setattr(module, second, nn.Identity())
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
+        if type(child) is nn.BatchNorm2d:  # timm's subclasses do more than this class, and stay as they are
             setattr(module, name, ChannelAffine(child))
         else:
             fold_batchnorm(child)

@@ -64,6 +64,14 @@ def command(
         ),
     ] = None,
     init: Annotated[Path | None, typer.Option(help="Encoder file or run folder to start the weights from.")] = None,
+    backbone_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|cache",
+            help="Pretrained weights of a new encoder's backbone: model_ir_se50.pth for reference, a file of timm's "
+            "for timm:NAME, or cache: what timm fetched earlier. Nothing is fetched.",
+        ),
+    ] = None,
     log_images: Annotated[int, typer.Option(min=1, help="Images between two log records.")] = 800,
     eval_images: Annotated[int, typer.Option(min=1, help="Images between two evaluations and sample grids.")] = 20_000,
     val_count: Annotated[int, typer.Option(min=1, help="Validation images of an evaluation.")] = 256,
@@ -134,6 +142,7 @@ def command(
         lpips_weights=lpips_weights,
         face_weights=face_weights,
         init=init,
+        backbone_weights=backbone_weights,
         template=None if template is None else read_template(template).code,
         log_images=log_images,
         eval_images=eval_images,

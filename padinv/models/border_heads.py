@@ -65,7 +65,15 @@ class BorderHeads(nn.Module):
     spec: ModelSpec
     pad_resolutions: tuple[int, ...]
 
-    def _make_heads(self, channels: dict[int, int], sizes: HeadWidths, *, const: bool, more: int = 0) -> None:
+    def _make_heads(
+        self,
+        channels: dict[int, int],
+        sizes: HeadWidths,
+        *,
+        const: bool,
+        more: int = 0,
+        const_level: int | None = None,
+    ) -> None:
         """Make the heads; they begin at the average image: zero residuals, zero rings.
 
         Args:
@@ -74,6 +82,7 @@ class BorderHeads(nn.Module):
             sizes: widths.
             const: predict the 4 x 4 constant input.
             more: channels of maps coarser than 4 px, whose average the codes see, too.
+            const_level: resolution of the map whose centre gives the constant; None: the finest that the spec pads.
         """
         spec, finest = self.spec, max(channels)
         # Codes: the flattened 4 px feature, and the average of every stage (colour, texture, lighting).
@@ -85,7 +94,8 @@ class BorderHeads(nn.Module):
 
         # The constant is read at the map's centre, as in the paper's encoder. Read off the whole 4 px feature it takes
         # more of the latents' part, and a blend shows less of A.
-        self.centre = min(max(spec.pad_resolutions, default=4), finest) if const else 0
+        level = max(spec.pad_resolutions, default=4) if const_level is None else const_level
+        self.centre = min(level, finest) if const else 0
         needed = [r for r in channels if r <= max((self.centre, *self.pad_resolutions))]
         self.laterals = nn.ModuleDict({str(r): nn.Conv1d(channels[r], sizes.fpn, 1) for r in needed})
         self.const_head = _projection(sizes.fpn, spec.channels[0]) if const else None

@@ -13,6 +13,7 @@ from padinv.models.fast_encoder import SIZES, FastBody
 from padinv.models.generator import Generator
 from padinv.models.passes import Latents, run_passes, widened
 from padinv.models.reference_encoder import ReferenceBody
+from padinv.models.timm_encoder import PREFIX, TimmBody, backbone_name
 from padinv.runtime.errors import InputError, MismatchError, UsageError
 from padinv.runtime.spec import MAX_RESOLUTION, ModelSpec
 
@@ -28,7 +29,8 @@ class EncoderConfig:
     """What an encoder predicts, and how.
 
     Attributes:
-        architecture: 'reference' (the paper's) or 'fast' (at most a quarter of its arithmetic).
+        architecture: 'reference' (the paper's), 'fast' (at most a quarter of its arithmetic), or 'timm:NAME', a
+            backbone of timm with the heads of 'fast'.
         padding: predict the padding space. False: latent codes only, pSp's setting, whatever the next two say.
         const: predict the constant input (p_0).
         pad_resolutions: resolutions whose rings are predicted; None: all that the generator's spec names.
@@ -37,7 +39,7 @@ class EncoderConfig:
         codes_per_level: 'reference' only: codes from the coarsest pyramid level and from the next, the rest coming from
             the finest; None: 3 and 4, as in the paper.
         size: 'fast' only: 'small', 'medium' or 'large'; None: small up to 64 px, large above.
-        const_level: 'fast' only: resolution of the map whose centre gives the constant; None: the finest that the
+        const_level: not 'reference': resolution of the map whose centre gives the constant; None: the finest that the
             generator's spec pads. Written at export where the spec is widened to rings beyond its default.
         backbone: 'reference' only: 'irse50', or 'resnet34' as in some imported baselines.
         relative_codes: 'reference' only: codes after the first are differences from the first (e4e).
@@ -68,10 +70,12 @@ class EncoderConfig:
             raise UsageError(f"an encoder refines its codes 0 to {MAX_REFINEMENTS} times, not {self.refinements}")
         if self.feedback not in FEEDBACKS:
             raise UsageError(f"the feedback is one of {', '.join(FEEDBACKS)}, not {self.feedback!r}")
-        if self.refinements and self.feedback == "codes" and (self.padding or self.architecture == "fast"):
+        if self.refinements and self.feedback == "codes" and (self.padding or self.architecture != "reference"):
             raise UsageError("an encoder that adds to its codes in steps is a 'reference' without padding")
-        if self.architecture not in ARCHITECTURES:
-            raise UsageError(f"architecture is one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
+        if self.architecture not in ARCHITECTURES and backbone_name(str(self.architecture)) is None:
+            raise UsageError(
+                f"architecture is one of {', '.join(ARCHITECTURES)}, {PREFIX}NAME, not {self.architecture!r}"
+            )
         if self.size is not None and (self.architecture != "fast" or self.size not in SIZES):
             raise UsageError(
                 f"size is one of {', '.join(SIZES)} and belongs to the fast architecture, not {self.size!r}"
@@ -196,8 +200,12 @@ class Encoder(nn.Module):
                 relative_codes=config.relative_codes,
             )
         else:
-            channels = 6 if config.refinements else 3
-            self.body = FastBody(spec, const, rings, config.size, channels, const_level=config.const_level)
+            channels, level = 6 if config.refinements else 3, config.const_level
+            name = backbone_name(config.architecture)
+            if name is None:
+                self.body = FastBody(spec, const, rings, config.size, channels, const_level=level)
+            else:
+                self.body = TimmBody(spec, const, rings, name, channels, const_level=level)
         self.register_buffer("w_avg", torch.zeros(spec.w_dim))
         self.register_buffer("const", torch.zeros(*spec.const_shape))
         self.generator: nn.Module | None = Generator(spec).requires_grad_(False) if config.refinements else None
@@ -250,7 +258,7 @@ class Encoder(nn.Module):
         codes, const, rings = self.body(x)
         wp = self.w_avg + codes.float()
         if const is not None:
-            # The fast body predicts a residual, the paper's the constant itself.
+            # The paper's body predicts the constant itself, the others a residual.
             const = const.float() if self.config.architecture == "reference" else self.const + const.float()
         return wp, const, {r: ring.float() for r, ring in rings.items()} or None
 

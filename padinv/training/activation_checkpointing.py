@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from padinv.models.fast_encoder import ResBlock
 from padinv.models.irse import IRSEBlock
 from padinv.models.reference_encoder import CodeHead
+from padinv.models.timm_encoder import TimmBody
 
 
 def checkpoint_blocks(blocks: Iterable[nn.Module]) -> None:
@@ -29,7 +30,8 @@ def checkpoint_blocks(blocks: Iterable[nn.Module]) -> None:
 
 def encoder_blocks(encoder: nn.Module) -> list[nn.Module]:
     """The residual blocks and heads of an encoder, none inside another."""
-    return [module for module in encoder.modules() if isinstance(module, (IRSEBlock, CodeHead, ResBlock))]
+    own = [module for module in encoder.modules() if isinstance(module, (IRSEBlock, CodeHead, ResBlock))]
+    return own + [block for module in encoder.modules() if isinstance(module, TimmBody) for block in module.blocks()]
 
 
 def _checkpointed(block: nn.Module, forward: Any, *args: Any, **settings: Any) -> Any:

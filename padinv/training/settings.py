@@ -25,6 +25,7 @@ def setting(
     below: float | None = None,
     choices: Sequence[str] | None = None,
     metavar: str | None = None,
+    prefix: str | None = None,
 ) -> Any:
     """A field of a configuration.
 
@@ -35,10 +36,19 @@ def setting(
         below: every value is smaller than this.
         choices: what a text may be.
         metavar: how a value looks, for the help.
+        prefix: a text beside `choices` that begins with this is possible, too.
     """
     return field(
         default=default,
-        metadata={"help": text, "low": low, "high": high, "below": below, "choices": choices, "metavar": metavar},
+        metadata={
+            "help": text,
+            "low": low,
+            "high": high,
+            "below": below,
+            "choices": choices,
+            "metavar": metavar,
+            "prefix": prefix,
+        },
     )
 
 
@@ -52,8 +62,10 @@ def check_settings(config: Any) -> None:
         value, facts = getattr(config, part.name), part.metadata
         if value is None or not facts:
             continue
-        if facts["choices"] is not None and value not in facts["choices"]:
-            raise UsageError(f"{part.name} is one of {', '.join(facts['choices'])}, not {value!r}")
+        prefix = facts["prefix"]
+        if facts["choices"] is not None and value not in facts["choices"] and not (prefix and value.startswith(prefix)):
+            possible = [*facts["choices"], *([f"{prefix}NAME"] if prefix else [])]
+            raise UsageError(f"{part.name} is one of {', '.join(possible)}, not {value!r}")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             _check_number(part.name, value, facts)
 

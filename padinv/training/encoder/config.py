@@ -31,7 +31,13 @@ class TrainConfig:
     Each field carries its help, as `padinv train --help` prints it.
     """
 
-    arch: str = setting("reference", "Encoder architecture.", choices=ARCHITECTURES)
+    arch: str = setting(
+        "reference",
+        "Encoder architecture: the paper's, a fast one, or a backbone of timm by its name.",
+        choices=ARCHITECTURES,
+        prefix="timm:",
+        metavar="reference|fast|timm:NAME",
+    )
     size: str | None = setting(None, "Size of the fast architecture; by the image's side if omitted.", choices=SIZES)
     padding: bool = setting(True, "Predict the padding space, or W+ codes only (pSp's setting).")
     const: bool = setting(True, "Predict the constant input, or leave the generator its own.")

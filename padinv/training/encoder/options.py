@@ -15,6 +15,7 @@ from padinv.models.face_recognition import load_face_network
 from padinv.picture_sources.remote import is_url
 from padinv.runtime.errors import InputError, PadInvError, UsageError
 from padinv.runtime.model_names import is_model_name
+from padinv.training.encoder.backbone_weights import find_backbone_weights
 from padinv.training.encoder.config import TrainConfig
 from padinv.training.loop import Cadence
 
@@ -29,6 +30,7 @@ class RunOptions:
         out: the run folder.
         lpips_weights, face_weights: weight files of the losses' networks.
         init: an encoder file, run folder or compact bundle whose encoder this one starts from.
+        backbone_weights: pretrained weights of the backbone: a file, or 'cache' for those that timm fetched earlier.
         template: how the pictures are aligned (`Template.code`), where the generator's file does not say it rightly.
         log_images, eval_images: training images between two log records, and between two evaluations with their grid.
         val_count: validation pictures of an evaluation.
@@ -49,6 +51,7 @@ class RunOptions:
     lpips_weights: Path | None = None
     face_weights: Path | None = None
     init: Path | None = None
+    backbone_weights: str | None = None
     template: str | None = None
     log_images: int = 800
     eval_images: int = 20_000
@@ -92,11 +95,19 @@ def check_inputs(config: TrainConfig, options: RunOptions) -> None:
         if config.per > 0:
             find_backbone_file(config.lpips, options.lpips_weights)
 
+    def backbone_weights() -> None:
+        if options.backbone_weights is None:
+            return
+        if options.init is not None:
+            raise UsageError("--init and --backbone-weights exclude each other: the encoder of --init has a backbone")
+        find_backbone_weights(config.arch, options.backbone_weights)
+
     checks: list[Callable[[], object]] = [
         lambda: exists(options.generator, "--generator"),
         lambda: exists(options.init, "--init"),
         face_weights,
         lpips_weights,
+        backbone_weights,
     ]
     problems: list[PadInvError] = []
     for check in checks:

@@ -27,12 +27,14 @@ from padinv.models.encoder import shared_weights
 from padinv.models.generator import Generator
 from padinv.picture_sources import open_pictures
 from padinv.runtime.errors import InputError, MismatchError
+from padinv.runtime.files import sha256_file
 from padinv.training.background_writer import BackgroundWriter, snapshot
+from padinv.training.encoder.backbone_weights import find_backbone_weights, load_backbone_weights
 from padinv.training.encoder.config import TrainConfig
 from padinv.training.encoder.options import RunOptions, build_objective, check_inputs
 from padinv.training.encoder.trainer import EncoderTrainer
 from padinv.training.generator.discriminator_init import discriminator_for, new_discriminator
-from padinv.training.launch import check_launcher_settings, make_accelerator, set_arithmetic
+from padinv.training.launch import check_compile, check_launcher_settings, make_accelerator, set_arithmetic
 from padinv.training.loop import Outcome, run_loop
 from padinv.training.memory_estimate import MemoryEstimate, estimate_memory
 from padinv.training.metric_log import MetricLog
@@ -59,6 +61,7 @@ class Training:
         check_inputs(config, options)
         set_arithmetic(tf32=config.tf32, deterministic=config.deterministic)
         self.accelerator = make_accelerator(config.mixed_precision, options.device)
+        check_compile(config.compile, self.accelerator.device)
         self.main = self.accelerator.is_main_process
         self.reporter: Reporter = (reporter if self.main else None) or Silent()
         self.generator: Generator = load_generator(options.generator)
@@ -97,8 +100,17 @@ class Training:
             "contents": self.source.contents(),
             "processes": self.accelerator.num_processes,
             "init": None if self.options.init is None else str(self.options.init),
+            "backbone_weights": None if self.backbone_weights is None else self.backbone_weights[1],
             **({} if self.options.template is None else {"template": self.options.template}),
         }
+
+    @cached_property
+    def backbone_weights(self) -> tuple[Path, str] | None:
+        """File of the pretrained backbone and its SHA-256; None where there is none."""
+        if self.options.backbone_weights is None:
+            return None
+        path = find_backbone_weights(self.config.arch, self.options.backbone_weights)
+        return path, sha256_file(path)
 
     @property
     def free(self) -> frozenset[str]:
@@ -152,6 +164,16 @@ class Training:
 
     # -- beginning --------------------------------------------------------------------------------------------------
 
+    def _start_weights(self) -> None:
+        """What a new run begins with, besides its seed."""
+        if self.options.init is not None:
+            self._start_from(self.options.init)
+        if self.backbone_weights is not None:
+            path, _ = self.backbone_weights
+            for encoder in {self.trainer.raw_encoder, self.trainer.evaluated_encoder}:
+                load_backbone_weights(encoder, path)
+            self.reporter.message(f"the backbone starts from the weights of {path}")
+
     def _start_from(self, path: Path) -> None:
         file = path / "encoder.safetensors" if path.is_dir() and not is_bundle(path) else path
         other = load_encoder(file)
@@ -167,7 +189,7 @@ class Training:
     def _resume(self) -> dict[str, Any] | None:
         """Load what an earlier part of the run saved, and write again what a kill kept it from writing."""
         folder, trainer = self.folder, self.trainer
-        assumed = {**TrainConfig().to_dict(), "contents": self.identity["contents"]}
+        assumed = {**TrainConfig().to_dict(), "contents": self.identity["contents"], "backbone_weights": None}
         state = folder.resume(self.identity, self.free, assumed)
         if state is None:
             return None
@@ -205,6 +227,7 @@ class Training:
                 "data": str(options.data),
                 "pictures": len(self.source),
                 "val": None if options.val is None else str(options.val),
+                "backbone_weights": None if self.backbone_weights is None else str(self.backbone_weights[0]),
             },
             "versions": {
                 "padinv": __version__,
@@ -289,6 +312,7 @@ class Training:
             "images": self.trainer.images_seen,
             "preset": self.options.preset,
             "config": self.config.to_dict(),
+            **({} if self.backbone_weights is None else {"backbone_sha256": self.backbone_weights[1]}),
             "figures": figures,
         }
 
@@ -359,8 +383,8 @@ class Training:
             state = self._resume()
             if self.images_seen >= self.config.images:
                 return Outcome("finished", self.images_seen)
-            if state is None and self.options.init is not None:
-                self._start_from(self.options.init)
+            if state is None:
+                self._start_weights()
             pictures = self._load_pictures()
             self._load_validation(pictures)
             self.accelerator.wait_for_everyone()  # nobody writes before everybody has read

@@ -20,6 +20,7 @@ from padinv.models.discriminator import Discriminator
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
 from padinv.models.passes import Latents, run_passes
+from padinv.models.timm_encoder import TimmBody, import_timm
 from padinv.runtime.errors import MismatchError, PadInvError, UsageError
 from padinv.training.activation_checkpointing import checkpoint_blocks, encoder_blocks
 from padinv.training.encoder.config import TrainConfig
@@ -36,6 +37,16 @@ def _add(sums: dict[str, Tensor], terms: Mapping[str, Tensor], parts: int) -> No
     for name, value in terms.items():
         share = value.detach().float() / parts
         sums[name] = sums[name] + share if name in sums else share
+
+
+def synchronised(encoder: Encoder) -> Encoder:
+    """The encoder with batch statistics over all processes; timm has normalisations that only its own code converts."""
+    if isinstance(encoder.body, TimmBody):
+        import_timm()
+        from timm.layers import convert_sync_batchnorm
+
+        return convert_sync_batchnorm(encoder)  # type: ignore[no-any-return]
+    return nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
 
 
 class EncoderTrainer:
@@ -77,7 +88,7 @@ class EncoderTrainer:
             encoder.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if accelerator.num_processes > 1 and device.type == "cuda":
-            encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+            encoder = synchronised(encoder)
         self.raw_encoder: Encoder = encoder
         self.average: WeightAverage | None = None
         if config.ema > 0:
