@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from padinv.cli.config_options import with_settings
+from padinv.runtime.bundle import builtin_bundle
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import require_utf8
 from padinv.training.encoder.config import PRESETS, TrainConfig
@@ -21,7 +22,6 @@ Preset = Literal[PRESETS]  # type: ignore[valid-type]
 
 @with_settings(TrainConfig)
 def command(
-    generator: Annotated[Path, typer.Option(help="Checkpoint of the generator to invert.")],
     data: Annotated[
         str,
         typer.Option(
@@ -30,6 +30,10 @@ def command(
         ),
     ],
     settings: dict[str, Any],
+    generator: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of the generator to invert, or a compact bundle; the built-in model if omitted."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -63,7 +67,12 @@ def command(
             help="How the images are aligned, where the generator's file does not say: faces, ffhq, or five points.",
         ),
     ] = None,
-    init: Annotated[Path | None, typer.Option(help="Encoder file or run folder to start the weights from.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Encoder file, run folder or compact bundle to start the weights from; faces128: the built-in one."
+        ),
+    ] = None,
     backbone_weights: Annotated[
         str | None,
         typer.Option(
@@ -104,6 +113,8 @@ def command(
 
     Examples:
 
+      padinv train --data photos/ --preset faces128 --init faces128
+
       padinv train --generator G.safetensors --data ffhq256.zip --preset ffhq --face-weights model_ir_se50.pth
 
       padinv train --generator G.safetensors --data church_outdoor_train_lmdb --preset church --global-batch 64
@@ -120,6 +131,7 @@ def command(
         raise UsageError("--steps and --images exclude each other")
     if global_batch is not None and "accumulate" in settings:
         raise UsageError("--global-batch and --accumulate exclude each other")
+    generator = generator or builtin_bundle()
     out = out or default_out(preset, data)
     require_utf8(out, "--out")
     set_threads(threads)

@@ -61,26 +61,31 @@ class PackedNames:
             rank -> arrival as integers [count], for what else was gathered beside the names; None where nothing moved.
         """
         self._flush()
-        table = np.concatenate([*self._starts, np.array([len(self._bytes)], dtype=np.int64)])
+        kind = np.uint32 if len(self._bytes) < 1 << 32 else np.int64
+        end = np.array([len(self._bytes)], dtype=np.int64)
+        self._table = np.concatenate([*self._starts, end], dtype=kind, casting="unsafe")
         self._starts = []
-        self._table = table.astype(np.uint32) if len(self._bytes) < 1 << 32 else table
         if not self._sorted:
-            order = self._ranks()
-            self._order = order.astype(np.uint32) if len(order) < 1 << 32 else order
+            self._order = self._ranks()
         return self._order
 
     def _ranks(self) -> np.ndarray:
         """Stable sort by eight bytes at a time, the last ones first."""
         assert self._table is not None
-        starts, stops = self._table[:-1].astype(np.int64), self._table[1:].astype(np.int64)
-        order = np.arange(len(self), dtype=np.int64)
-        longest = int((stops - starts).max(initial=0))
+        starts, stops = self._table[:-1], self._table[1:]
+        kind = np.uint32 if len(self) < 1 << 32 else np.int64
+        lengths = stops - starts
+        longest = int(lengths.max(initial=0))
         # A shorter name comes before a longer one that begins with it: equal keys are told apart by the lengths.
-        order = order[np.argsort((stops - starts)[order], kind="stable")]
+        order = np.argsort(lengths, kind="stable").astype(kind)
+        del lengths
         for offset in range((longest - 1) // KEY_BYTES * KEY_BYTES, -1, -KEY_BYTES):
             keys = self._keys(starts, stops, offset)
             if keys.min() != keys.max():
-                order = order[np.argsort(keys[order], kind="stable")]
+                keys = keys[order]  # each array that is no longer needed goes before the next one comes
+                ranks = np.argsort(keys, kind="stable").astype(kind)
+                del keys
+                order = order[ranks]
         return order
 
     def _keys(self, starts: np.ndarray, stops: np.ndarray, offset: int) -> np.ndarray:
@@ -89,7 +94,7 @@ class PackedNames:
         keys = np.empty(len(starts), np.uint64)
         for begin in range(0, len(starts), BLOCK):
             part = slice(begin, begin + BLOCK)
-            places = starts[part, None] + (offset + np.arange(KEY_BYTES))
+            places = starts[part, None].astype(np.int64) + (offset + np.arange(KEY_BYTES))
             inside = places < stops[part, None]
             picked = np.where(inside, data[np.minimum(places, len(data) - 1)], 0).astype(np.uint8)
             keys[part] = np.ascontiguousarray(picked).view(">u8")[:, 0]
@@ -99,7 +104,7 @@ class PackedNames:
         """For each rank but the last, whether the name after it is the same: bool [count - 1]."""
         assert self._table is not None
         order = slice(None) if self._order is None else self._order
-        starts, stops = self._table[:-1].astype(np.int64), self._table[1:].astype(np.int64)
+        starts, stops = self._table[:-1], self._table[1:]
         lengths = (stops - starts)[order]
         equal: np.ndarray = lengths[1:] == lengths[:-1]
         for offset in range(0, int(lengths.max(initial=0)), KEY_BYTES):

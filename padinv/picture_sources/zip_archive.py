@@ -13,6 +13,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -181,16 +182,15 @@ class ZipSource(PictureSource):
     def _index(self) -> None:
         names, columns = PackedNames(), (array("Q"), array("I"), array("I"), array("I"), array("B"))
         offsets, packed, sizes, crcs, methods = columns
-        count, last, hidden = 0, "", False
+        count = 0
+        is_hidden = lru_cache(maxsize=4096)(lambda folder: in_hidden_place(PurePosixPath(folder).parts))
         for member in members(self._open()):
             count += 1
             if count > MAX_MEMBERS:
                 raise InputError(f"{self.path} has more than {MAX_MEMBERS:,} members, so it was not read")
             text = member.name.decode("utf-8" if member.flags & 0x800 else "cp437", "replace")
             folder, _, base = text.rpartition("/")
-            if folder != last:  # members of a folder usually stand together
-                last, hidden = folder, in_hidden_place(PurePosixPath(folder).parts)
-            if hidden or not is_image_name(base) or in_hidden_place((base,)):
+            if is_hidden(folder) or not is_image_name(base) or in_hidden_place((base,)):
                 continue
             names.append(text.encode())
             offsets.append(member.offset)

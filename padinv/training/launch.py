@@ -68,8 +68,8 @@ def _check_process_count(environment: Mapping[str, str]) -> None:
     asked = environment.get(_PROCESSES, "1")
     if asked.isdigit() and int(asked) > 1 and not any(environment.get(name, "1") != "1" for name in _WORLD_SIZES):
         raise UsageError(
-            f"accelerate launch was told --num_processes {asked}, but it started one process, as it does without "
-            f"--multi_gpu; add --multi_gpu and leave out --cpu, or use: torchrun --nproc-per-node {asked} -m padinv ..."
+            f"accelerate launch was told --num_processes {asked}, but it started one process; with several GPUs add "
+            f"--multi_gpu, and on a CPU use: torchrun --nproc-per-node {asked} -m padinv ..."
         )
 
 

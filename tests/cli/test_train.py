@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -242,3 +243,17 @@ def test_sigterm_saves_and_the_same_command_goes_on(base: list[str], tmp_path: P
     assert found, err
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert state["trainer"]["step"] * 4 == int(found[1].replace(",", ""))
+
+
+def test_the_built_in_model_is_the_default(tmp_path: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    from padinv.runtime.bundle import builtin_bundle
+
+    def training(config: object, options: Any, report: object) -> None:
+        raise UsageError(f"from {options.generator}")
+
+    monkeypatch.setattr("padinv.training.encoder.run.Training", training)
+    monkeypatch.chdir(tmp_path)
+    assert f"from {builtin_bundle()}" in run_cli("train", "--data", "photos", "--per", "0").err
+    assert (
+        "from g.safetensors" in run_cli("train", "--data", "photos", "--per", "0", "--generator", "g.safetensors").err
+    )
