@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from padinv.cli.config_options import with_settings
-from padinv.runtime.bundle import builtin_bundle
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import require_utf8
+from padinv.runtime.model_names import builtin_bundle
 from padinv.training.encoder.config import PRESETS, TrainConfig
 
 if TYPE_CHECKING:

@@ -246,7 +246,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(base: list[str], tmp_path: P
 
 
 def test_the_built_in_model_is_the_default(tmp_path: Path, run_cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    from padinv.runtime.bundle import builtin_bundle
+    from padinv.runtime.model_names import builtin_bundle
 
     def training(config: object, options: Any, report: object) -> None:
         raise UsageError(f"from {options.generator}")
