@@ -26,8 +26,10 @@ def connect(self, address):
     return real(self, address)
 socket.socket.connect = connect
 
+from accelerate.state import PartialState
 from padinv.training.trackers import Trackers
 
+PartialState(cpu=True)
 trackers = Trackers([sys.argv[1]], Path(sys.argv[2]), {"lr": 0.001, "pad_resolutions": [4, 8]})
 for images in (8, 16):
     trackers.log({"train/pix": 1.0 / images}, images)
