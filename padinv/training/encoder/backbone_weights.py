@@ -53,7 +53,7 @@ def _cached(name: str) -> Path:
             if isinstance(found, str):
                 return Path(found)
     if url := getattr(facts, "url", None):
-        path = Path(get_dir()) / "checkpoints" / url.rpartition("/")[2]
+        path: Path = Path(get_dir()) / "checkpoints" / str(url).rpartition("/")[2]
         if path.is_file():
             return path
     raise InputError(
@@ -78,6 +78,6 @@ def load_backbone_weights(encoder: Encoder, path: Path) -> None:
     if not isinstance(network, IRSE50) or encoder.config.backbone != "irse50" or encoder.config.refinements:
         raise MismatchError(f"{path} is not an IR-SE-50 for images, which this encoder's backbone is")
     body.input_layer.load_state_dict(network.input_layer.state_dict())
-    blocks = [block for stage in body.backbone_stages for block in stage]  # type: ignore[union-attr]
+    blocks = [block for stage in body.backbone_stages for block in stage.children()]
     for ours, theirs in zip(blocks, network.body, strict=True):
         ours.load_state_dict(theirs.state_dict())

@@ -41,12 +41,11 @@ def _add(sums: dict[str, Tensor], terms: Mapping[str, Tensor], parts: int) -> No
 
 def synchronised(encoder: Encoder) -> Encoder:
     """The encoder with batch statistics over all processes; timm has normalisations that only its own code converts."""
+    convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
     if isinstance(encoder.body, TimmBody):
-        import_timm()
-        from timm.layers import convert_sync_batchnorm
-
-        return convert_sync_batchnorm(encoder)  # type: ignore[no-any-return]
-    return nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+        convert = import_timm().layers.convert_sync_batchnorm
+    converted: Encoder = convert(encoder)
+    return converted
 
 
 class EncoderTrainer:
