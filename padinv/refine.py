@@ -8,6 +8,7 @@ what else is in the batch does not change a result, except for rounding.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def refine(
         found = refine(generator, image, *encoder(image), steps=100)
         better = generator.synthesis(found.wp, found.const, found.rings)
     """
-    _check(steps, lr)
+    check_optimisation(steps, lr)
     if not reach > 0:
         raise UsageError(f"reach must be positive, not {reach}")
     padding = ([] if const is None else [const]) + list((rings or {}).values())
@@ -87,7 +88,7 @@ def refine(
     scales = [size.clamp(min=_SMALLEST_SCALE) for size in sizes]
     offsets = [torch.zeros_like(start).requires_grad_() for start in starts]
     optimizer = torch.optim.Adam(offsets, lr=lr)
-    best, distance = _Best(starts), _distance_to(image, perceptual)
+    best, distance = _Best(starts), distance_to(image, perceptual)
     with frozen(generator), torch.enable_grad():
         for step in range(steps + 1):
             values = [s + scale * offset for s, scale, offset in zip(starts, scales, offsets, strict=True)]
@@ -113,6 +114,7 @@ def project(
     lr: float = 0.1,
     perceptual: nn.Module | None = None,
     seed: int = 0,
+    seconds: float | None = None,
 ) -> Optimised:
     """Find one code in W for every image, from the average code, as StyleGAN2's projector does.
 
@@ -125,6 +127,7 @@ def project(
         lr: learning rate after its rise and before its fall.
         perceptual: images, targets [N, 3, S, S] -> [N], such as `LPIPS`; None: the squared error.
         seed: of the noise on the code.
+        seconds: stop after this long; the schedule then runs over this time, or over the steps if they end first.
 
     Raises:
         UsageError: steps or lr are not positive.
@@ -133,24 +136,25 @@ def project(
         found = project(generator, image, perceptual=LPIPS("vgg"))
         reconstruction = generator.synthesis(found.wp)
     """
-    _check(steps, lr)
+    check_optimisation(steps, lr)
     device, count = image.device, len(image)
     spread = _w_std(generator)
     random = torch.Generator().manual_seed(seed)
     code = generator.w_avg.detach().expand(count, -1).clone().requires_grad_()
     optimizer = torch.optim.Adam([code], lr=lr)
-    best, distance = _Best([generator.broadcast(code).detach()]), _distance_to(image, perceptual)
+    best, distance = _Best([generator.broadcast(code).detach()]), distance_to(image, perceptual)
+    clock = Countdown(steps, seconds)
     with frozen(generator), torch.enable_grad():
         for step in range(steps + 1):
-            done = step / steps
+            done = clock.done(step)
             strength = spread * _NOISE * max(0.0, 1 - done / _NOISE_RAMP) ** 2
             # One draw for all images, so that a result does not depend on its place in the batch.
-            noise = torch.randn(1, code.shape[1], generator=random).to(device) if 0 < step < steps else 0.0
+            noise = torch.randn(1, code.shape[1], generator=random).to(device) if step > 0 and done < 1 else 0.0
             noisy = generator.broadcast(code + strength * noise)
             output = loss_image(generator.synthesis(noisy), image.shape[-1])
             loss = (output - image).square().mean(dim=(1, 2, 3)) if distance is None else distance(output)
             best.keep(loss, [noisy])
-            if step == steps:
+            if done >= 1:
                 break
             for group in optimizer.param_groups:
                 group["lr"] = lr * _ramp(done)
@@ -169,6 +173,23 @@ def frozen(generator: nn.Module) -> Iterator[None]:
     finally:
         for weight, flag in flags:
             weight.requires_grad_(flag)
+
+
+class Countdown:
+    """How much of an optimisation is done: by its steps, or by the clock where that is further.
+
+    Args:
+        steps: of the whole optimisation.
+        seconds: of the whole optimisation, from here on; None: the steps alone count.
+    """
+
+    def __init__(self, steps: int, seconds: float | None) -> None:
+        self._steps, self._seconds, self._start = steps, seconds, time.perf_counter()
+
+    def done(self, step: int) -> float:
+        """Share, from 0 to 1, before step `step`."""
+        by_clock = 0.0 if self._seconds is None else (time.perf_counter() - self._start) / self._seconds
+        return min(1.0, max(step / self._steps, by_clock))
 
 
 class _Best:
@@ -192,15 +213,23 @@ class _Best:
             self.values[k] = torch.where(mask, value.detach(), self.values[k])
 
 
-def _check(steps: int, lr: float) -> None:
+def check_optimisation(steps: int, lr: float) -> None:
+    """Refuse an optimisation that would do nothing.
+
+    Raises:
+        UsageError: steps or lr are not positive.
+    """
     if steps < 1:
         raise UsageError(f"an optimisation takes at least 1 step, not {steps}")
     if not lr > 0:
         raise UsageError(f"the learning rate must be positive, not {lr}")
 
 
-def _distance_to(image: Tensor, perceptual: nn.Module | None) -> Callable[[Tensor], Tensor] | None:
-    """Perceptual distance of outputs to `image`, whose features LPIPS computes once; None without a network."""
+def distance_to(image: Tensor, perceptual: nn.Module | None) -> Callable[[Tensor], Tensor] | None:
+    """Perceptual distance of outputs to `image` [N, 3, S, S], of which LPIPS computes the features once: [N].
+
+    None without a network.
+    """
     if perceptual is None:
         return None
     if not isinstance(perceptual, LPIPS):

@@ -61,10 +61,8 @@ $padinv export --generator "$runs/generator.safetensors" --encoder "$runs/wplus2
 $python recipes/make_demo_pictures.py --model runtime/models/faces128
 $python recipes/directions.py runtime/models/faces128 --faces "$data" --weights "$weights"
 
-# The figures of the card.
-measure() {
-    $padinv eval "$@" --data "$data/val.zip" --lpips-weights "squeeze=$weights/squeezenet1_1.pth" \
-        --identity-weights "$weights/mobilefacenet.pt"
-}
-measure runtime/models/faces128 --vs "$runs/wplus-model" --out "$runs/eval"
+# The figures of the card, README.md and docs/results.md.
 $python benchmarks/generator_quality.py --faces "$data/train.zip" --model runtime/models/faces128
+$python recipes/results_page.py runtime/models/faces128 --vs "$runs/wplus-model" --faces "$data/val.zip" \
+    --labels "$data/labels.csv" --lpips "$weights/squeezenet1_1.pth" --identity "$weights/mobilefacenet.pt" \
+    --work "$runs/results"

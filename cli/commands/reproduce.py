@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from padinv.cli import options as opt
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import require_files, require_utf8
-from padinv.training.encoder.config import ARCHITECTURES, PRESETS
+from padinv.training.encoder.config import ARCHITECTURES, MAX_PASSES, PRESETS, TrainConfig
 
 Preset = Literal[PRESETS]  # type: ignore[valid-type]
+BELONGS = {
+    "--outputs": ("table1",),
+    "--encoders": ("table1",),
+    "--equal-time": ("table1",),
+    "--optimise-limit": ("table1",),
+    "--rows": ("table1", "table2"),
+    "--init": ("table1", "table3", "edges"),
+}
 Architecture = Literal[ARCHITECTURES]  # type: ignore[valid-type]
 
 
@@ -27,32 +35,80 @@ def _seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def _outputs(given: list[str]) -> dict[str, Path]:
+def _named(option: str, example: str, given: list[str] | None) -> dict[str, Path]:
+    """NAME=PATH, repeated."""
     found: dict[str, Path] = {}
-    for text in given:
+    for text in given or []:
         name, sign, path = text.partition("=")
         if not sign or not name or not path:
-            raise UsageError(f"--outputs takes NAME=FOLDER, such as psp=results/psp, not {text!r}")
+            raise UsageError(f"{option} takes {example}, not {text!r}")
         if name in found:
-            raise UsageError(f"--outputs names {name!r} twice; each row needs its own name")
+            raise UsageError(f"{option} names {name!r} twice; each row needs its own name")
         found[name] = Path(path)
     return found
 
 
+def _settings(given: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE, repeated: settings of `TrainConfig`, each read as its field's type."""
+    hints, found = get_type_hints(TrainConfig), dict[str, Any]()
+    for text in given or []:
+        name, sign, value = text.partition("=")
+        name = name.replace("-", "_")
+        if not sign or name not in hints:
+            raise UsageError(f"--set takes NAME=VALUE with a setting of padinv train, such as warmup=0, not {text!r}")
+        kinds = [kind for kind in getattr(hints[name], "__args__", (hints[name],)) if kind is not type(None)]
+        try:
+            found[name] = _value(kinds[0], value)
+        except ValueError:
+            raise UsageError(f"--set {name}: {value!r} is not a value of this setting") from None
+    return found
+
+
+def _value(kind: Any, text: str) -> Any:
+    if kind is bool:
+        if text not in ("on", "off"):
+            raise ValueError(text)
+        return text == "on"
+    if kind in (int, float):
+        return kind(text)
+    return text if kind is str else tuple(int(part) for part in text.split(","))
+
+
+def _pairs(text: str) -> int | Path:
+    if not text.isdecimal():
+        return Path(text)
+    if int(text) < 1:
+        raise UsageError("--pairs takes a number from 1, or a folder")
+    return int(text)
+
+
+def _only_for(table: str, given: dict[str, object]) -> None:
+    """Refuse options that belong to other tables."""
+    for option, value in given.items():
+        tables = BELONGS[option]
+        if value and table not in tables:
+            raise UsageError(f"{option} belongs to {' and '.join(tables)}; leave it out")
+
+
 def command(
     table: Annotated[
-        Literal["table1", "table2", "table3"],
+        Literal["table1", "table2", "table3", "edges"],
         typer.Argument(
             metavar="TABLE",
             help="table1: ways to invert. table2: levels of padding, with and without latent regularisation. "
-            "table3: which space carries painted attributes.",
+            "table3: which space carries painted attributes. edges: the error at the image's border, with remedies.",
             show_default=False,
         ),
     ],
     generator: Annotated[Path, typer.Option(help="Checkpoint of the generator to invert.")],
     data: Annotated[str, typer.Option(help="Training images, of any kind that padinv train takes.")],
     val: Annotated[str, typer.Option(help="Images to measure on, which no encoder was trained with.")],
-    budget: Annotated[int, typer.Option(metavar="IMAGES", min=1, help="Length of each training, in images.")],
+    budget: Annotated[
+        int,
+        typer.Option(
+            metavar="IMAGES", min=0, help="Length of each training, in images. 0: train nothing, use --init as it is."
+        ),
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the table, its trainings and measurements.")
     ],
@@ -63,7 +119,8 @@ def command(
         str | None,
         typer.Option(
             metavar="NAME,NAME,...",
-            help="Rows of table2, such as none,p0,p0-1; to one level beyond the generator's default if omitted.",
+            help="Rows of table1 (ours, wplus, ours-passes, wplus-passes, projector, refined, pti, pti-ours) or table2 "
+            "(none,p0,p0-1, ...: to one level beyond the generator's default); all if omitted.",
         ),
     ] = None,
     outputs: Annotated[
@@ -73,9 +130,40 @@ def command(
             help="Another project's reconstructions for table1, named like the images of --val; may be repeated.",
         ),
     ] = None,
+    encoders: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="A finished encoder for table1: run folder, bundle, or file of padinv, pSp, e4e or ReStyle; may be "
+            "repeated.",
+        ),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Encoder that the trainings of table1, table3, edges start from: run, bundle or file."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the latent optimisation in table1.")] = 1000,
     refine_steps: Annotated[int, typer.Option(min=1, help="Steps of the refinement in table1.")] = 100,
-    pairs: Annotated[int, typer.Option(min=1, help="Painted faces for each attribute in table3.")] = 10,
+    tune_steps: Annotated[int, typer.Option(min=1, help="Steps of pivotal tuning in table1.")] = 350,
+    passes: Annotated[int, typer.Option(min=2, max=MAX_PASSES, help="Passes of the iterative rows in table1.")] = 3,
+    equal_time: Annotated[
+        bool,
+        typer.Option("--equal-time", help="table1: also optimise for as long as the refinement takes, not longer."),
+    ] = False,
+    optimise_limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="table1: measure rows that optimise on the first N images only."),
+    ] = None,
+    pairs: Annotated[
+        str,
+        typer.Option(
+            metavar="N|FOLDER",
+            help="table3: painted faces for each attribute; or a folder ATTRIBUTE/NAME.before.png, NAME.after.png and "
+            "NAME.mask.png (optional, white where the edit is).",
+        ),
+    ] = "10",
     targets: Annotated[int, typer.Option(min=1, help="Faces that receive each edit in table3.")] = 50,
     preset: Annotated[Preset | None, typer.Option(help="Training settings to begin with.")] = None,
     arch: Annotated[Architecture | None, typer.Option(help="Encoder architecture.")] = None,
@@ -83,6 +171,17 @@ def command(
     lr: Annotated[float | None, typer.Option(min=0, help="Learning rate of the encoders.")] = None,
     per: Annotated[
         float | None, typer.Option(min=0, help="Weight of the perceptual term; 0 needs no LPIPS weights.")
+    ] = None,
+    more: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Another setting of padinv train for all encoders, such as warmup=0 or flips=on; may be repeated.",
+        ),
+    ] = None,
+    reg: Annotated[
+        float | None, typer.Option(min=0, help="Weight of the latent regularisation; table2 also has rows without.")
     ] = None,
     lpips_weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="torchvision's weights of the LPIPS backbone.")
@@ -102,18 +201,34 @@ def command(
 ) -> None:
     """Make a table of the paper again: train what is missing, measure, print and save it.
 
-    The same command resumes, and uses again what is there. The table is DIR/TABLE.md and DIR/TABLE.json. Figures are
-    means with 95 % bootstrap intervals. table2 trains two encoders for each row and seed.
+    The same command resumes, and uses again what is there. The table is DIR/TABLE.md, .json, .svg (plot) and .html
+    (page). Figures are means with 95 % bootstrap intervals. table2 trains two encoders for each row and seed.
     """
-    config_of = {"arch": arch, "batch": train_batch, "lr": lr, "per": per, "images": budget}
-    given_outputs = _outputs(outputs or [])
-    given_seeds = _seeds(seeds)
-    if given_outputs and table != "table1":
-        raise UsageError("--outputs belongs to table1; leave it out")
-    if rows is not None and table != "table2":
-        raise UsageError("--rows belongs to table2; leave it out")
+    config_of: dict[str, Any] = {
+        "arch": arch,
+        "batch": train_batch,
+        "lr": lr,
+        "per": per,
+        "reg": reg,
+        "images": max(budget, 1),
+    }
+    config_of |= {"images": max(budget, 1), **_settings(more)}
+    given_outputs = _named("--outputs", "NAME=FOLDER, such as psp=results/psp", outputs)
+    given_encoders = _named("--encoders", "NAME=PATH, such as psp=psp_ffhq.pt", encoders)
+    given_seeds, given_pairs = _seeds(seeds), _pairs(pairs)
+    _only_for(
+        table,
+        {
+            "--outputs": outputs,
+            "--encoders": encoders,
+            "--equal-time": equal_time,
+            "--optimise-limit": optimise_limit,
+            "--rows": rows,
+            "--init": init,
+        },
+    )
     require_utf8(out, "--out")
-    require_files(generator, folders=True)
+    require_files(generator, init, folders=True)
     require_files(lpips_weights, face_weights, identity_weights)
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.training_progress import reporter
@@ -138,9 +253,16 @@ def command(
         batch=batch,
         steps=steps,
         refine_steps=refine_steps,
-        pairs=pairs,
-        targets=targets,
+        tune_steps=tune_steps,
+        passes=passes,
+        equal_time=equal_time,
+        optimise_limit=optimise_limit,
+        encoders=given_encoders,
         outputs=given_outputs,
+        pairs=given_pairs,
+        targets=targets,
+        init=init,
+        train=budget > 0,
         rows=None if rows is None else tuple(part.strip() for part in rows.split(",")),
         lpips_weights=lpips_weights,
         face_weights=face_weights,
@@ -150,13 +272,13 @@ def command(
     )
     report = reporter()
     made = make_table(table, options, report)
-    text, data_file = made.write(out)
+    files = [str(path) for path in made.write(out)]
     code = exit_code(usable=1, failed=len(made.skipped))
     if as_json:
         lost = [{"path": None, "reason": sentence, "code": "skipped"} for sentence in made.skipped]
-        head = {"schema": 1, "status": code.name.lower(), "results": [str(text), str(data_file)]}
+        head = {"schema": 1, "status": code.name.lower(), "results": files}
         typer.echo(json.dumps({**head, **made.to_dict(), "skipped": lost}, indent=2))
     else:
         typer.echo(made.markdown())
-    report.message(f"the table is {text} and {data_file}")
+    report.message(f"written: {', '.join(files)}")
     raise typer.Exit(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from padinv.runtime.errors import BackendError, InputError, UsageError
 from padinv.runtime.model import Model
 from padinv.runtime.model_names import find_model, is_model_name
 from padinv.runtime.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from padinv.checkpoints.generator_encoder import Pair
 
 
 class Subject(Protocol):
@@ -62,29 +65,23 @@ class BundleSubject:
         return self._protocol.reduced(y, self.spec.image_size), seconds
 
 
-class RunSubject:
-    """The networks of a run folder, in torch."""
+class NetworkSubject:
+    """A generator and its encoder, in torch.
+
+    Args:
+        pair: the networks and where they come from.
+        name: for people and file names.
+        device: where they run.
+    """
 
     notes: tuple[str, ...] = ()
 
-    def __init__(self, run: Path, device: str, threads: int | None, protocol: EvalProtocol) -> None:
+    def __init__(self, pair: Pair, name: str, device: str, protocol: EvalProtocol) -> None:
         import torch
 
-        from padinv.checkpoints.generator_encoder import read_pair, read_run
-
-        best = run / "encoder-best.safetensors"
-        if protocol.best and best.is_file():
-            pair = read_pair(run / "generator.safetensors", best)
-            pair.name = run.resolve().name
-            self.notes = (f"the {protocol.name} protocol measures the best encoder of the run, {best.name}",)
-        else:
-            pair = read_run(run)
-        self._protocol = protocol
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self._torch = torch
+        self._torch, self._protocol = torch, protocol
         self._generator, self._encoder = pair.generator.to(device), pair.encoder.to(device)
-        self.name = pair.name or run.name
+        self.name = name
         self.spec = pair.generator.spec
         self.backend = f"torch-{device}"
         files = {kind: origin.sha256 for kind, origin in pair.origins.items()}
@@ -104,6 +101,26 @@ class RunSubject:
     def _finish(self) -> None:
         if self._generator.w_avg.is_cuda:
             self._torch.cuda.synchronize()
+
+
+class RunSubject(NetworkSubject):
+    """The networks of a run folder, in torch."""
+
+    def __init__(self, run: Path, device: str, threads: int | None, protocol: EvalProtocol) -> None:
+        import torch
+
+        from padinv.checkpoints.generator_encoder import read_pair, read_run
+
+        best = run / "encoder-best.safetensors"
+        if protocol.best and best.is_file():
+            pair = read_pair(run / "generator.safetensors", best)
+            pair.name = run.resolve().name
+            self.notes = (f"the {protocol.name} protocol measures the best encoder of the run, {best.name}",)
+        else:
+            pair = read_run(run)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        super().__init__(pair, pair.name or run.name, device, protocol)
 
 
 def open_subject(

@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from padinv.reproduce.edges import edges
 from padinv.reproduce.options import TableOptions
-from padinv.reproduce.table import Table
+from padinv.reproduce.result import Result
 from padinv.reproduce.table1 import table1
 from padinv.reproduce.table2 import table2
-from padinv.reproduce.table3 import AttributeTable, table3
+from padinv.reproduce.table3 import table3
 from padinv.runtime.errors import OutputError, UsageError
 from padinv.runtime.locks import FolderInUseError, folder_lock
 from padinv.training.reporter import Reporter
 
-TABLES: dict[str, Callable[[TableOptions, Reporter | None], Table | AttributeTable]] = {
+TABLES: dict[str, Callable[[TableOptions, Reporter | None], Result]] = {
     "table1": table1,
     "table2": table2,
     "table3": table3,
+    "edges": edges,
 }
 
 
-def make_table(name: str, options: TableOptions, reporter: Reporter | None = None) -> Table | AttributeTable:
+def make_table(name: str, options: TableOptions, reporter: Reporter | None = None) -> Result:
     """Make the table `name`, training and measuring what is missing in `options.out`; nothing else is written.
 
     Raises:
         KeyboardInterrupt: a stop signal; everything finished so far is kept.
         UsageError: no such table, or another process makes one in the same folder.
         OutputError: the folder cannot be made.
-        PadInvError: see `table1`, `table2` and `table3`.
+        PadInvError: see `table1`, `table2`, `table3` and `edges`.
 
     Example:
         options = TableOptions(generator, "train.zip", "val.zip", Path("tables"), TrainConfig(images=20_000))

@@ -57,6 +57,7 @@ def table2(options: TableOptions, reporter: Reporter | None = None) -> Table:
         measuring.metrics.missing,
         sorted(skipped),
         _notes(rows, regs, options),
+        plotted=[metric.name for metric in measuring.metrics.found if metric.name == "mse" or "lpips" in metric.name],
     )
 
 

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 
-from padinv.checkpoints.generator_encoder import Pair, read_run
+from padinv.checkpoints.generator_encoder import Pair
 from padinv.checkpoints.native import generator_hash
 from padinv.evaluation.bootstrap import Interval, compare
-from padinv.reproduce.encoders import Variant, train_or_reuse
+from padinv.evaluation.partial import Partial
+from padinv.evaluation.results import identity_hash
+from padinv.reproduce.encoders import default_encoder
 from padinv.reproduce.measuring import Measuring
 from padinv.reproduce.options import TableOptions
-from padinv.reproduce.painted import ATTRIBUTES, SPATIAL, paint
-from padinv.reproduce.table import SCHEMA, markdown_line
+from padinv.reproduce.pairs import EditPair, batch_of, kind_of, painted_pairs, read_pairs
+from padinv.reproduce.plot import Panel, bar_of
+from padinv.reproduce.result import SCHEMA, Result
 from padinv.runtime.editing import apply, difference
-from padinv.runtime.editing.pair_change import changed_region
 from padinv.runtime.errors import InputError, UsageError
-from padinv.runtime.files import write_json, write_text
-from padinv.runtime.images import average_pool, prepare, to_float
+from padinv.runtime.images import average_pool
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.spec import ModelSpec
 from padinv.training.reporter import Reporter, Silent
 
+MEASURES = ("out_p", "out_s", "in_p", "in_s")
 TEMPLATE = "faces"  # where attributes are painted
 # Face shape, bangs, glasses, lipstick and eyebrows of the paper's Table 3.
 PAPER = {
@@ -94,20 +96,28 @@ class TorchInverter:
 def measure_pair(
     model: Inverter, first: Image.Image, others: Sequence[Image.Image], attribute: str
 ) -> dict[str, float]:
-    """Transfer the edit (A, painted A) to other faces in each space, and measure how far their pictures move.
+    """`measure_edit` of a painted attribute.
 
     Args:
         first, others: aligned square RGB faces, of any size.
+    """
+    (pair,) = painted_pairs([first], model.spec.image_size)[attribute]
+    return measure_edit(model, pair, others)
+
+
+def measure_edit(model: Inverter, pair: EditPair, others: Sequence[Image.Image]) -> dict[str, float]:
+    """Transfer the edit of a pair to other faces in each space, and measure how far their pictures move.
+
+    Args:
+        others: aligned square RGB faces, of any size.
 
     Returns:
         'out_p', 'out_s', 'in_p', 'in_s': mean squared difference on [-1, 1] between edited and unedited
         reconstructions, outside and inside the edited region, of padding and latents.
     """
-    one = model.encode(_batch([first, paint(first, attribute)], model.spec.image_size))
-    b = _batch(others, model.spec.image_size)
-    true = _batch([paint(face, attribute) for face in others], model.spec.image_size)
-    regions = np.stack([changed_region(x, y) for x, y in zip(b, true, strict=True)])[:, None]
-    inversion = model.encode(b)
+    one = model.encode(np.concatenate([pair.before, pair.after]))
+    regions = pair.regions(others)
+    inversion = model.encode(batch_of(others, model.spec.image_size))
     plain = model.generate_for_encoder(inversion)
     direction = difference(one[0], one[1])
     result = {}
@@ -126,11 +136,11 @@ def factor(p: float, s: float) -> str:
 
 
 @dataclass
-class AttributeTable:
+class AttributeTable(Result):
     """Table 3, made again.
 
     Attributes:
-        pairs: attribute -> for each pair, what `measure_pair` gave.
+        pairs: attribute -> for each pair, what `measure_edit` gave.
         conditions: what the figures depend on, JSON-ready.
         skipped: sentences on photographs that could not be read.
     """
@@ -147,24 +157,25 @@ class AttributeTable:
         for attribute, pairs in self.pairs.items():
             means = {key: float(np.mean([pair[key] for pair in pairs])) for key in pairs[0]}
             factors = {f"factor_{place}": self._factor(pairs, place).to_dict() for place in ("out", "in")}
-            kind = "spatial" if attribute in SPATIAL else "style"
-            rows.append({"attribute": attribute, "kind": kind, "means": means, **factors, "pairs": pairs})
+            rows.append({"attribute": attribute, "kind": kind_of(attribute), "means": means, **factors, "pairs": pairs})
         head = {"schema": SCHEMA, "table": self.name, "title": self.title, "rows": rows}
         return {**head, "conditions": self.conditions, "skipped": self.skipped}
 
-    def markdown(self) -> str:
-        """The table, with what a reader must know below it."""
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """See `Result`."""
         head = [
             "attribute",
+            "pairs",
             "MSE_p",
             "MSE_s",
             "factor [95 % interval]",
             "factor inside [95 % interval]",
             "in the paper",
         ]
-        lines = [f"# {self.title}", "", markdown_line(head), markdown_line(["---"] * len(head))]
+        lines = []
         for row in self.to_dict()["rows"]:
-            cells = [row["attribute"], f"{row['means']['out_p']:.5f}", f"{row['means']['out_s']:.5f}"]
+            cells = [row["attribute"], str(len(row["pairs"]))]
+            cells += [f"{row['means']['out_p']:.5f}", f"{row['means']['out_s']:.5f}"]
             for place in ("out", "in"):
                 entry = row[f"factor_{place}"]
                 low, high = (entry[end] if entry[end] is not None else 0.0 for end in ("low", "high"))
@@ -172,48 +183,98 @@ class AttributeTable:
                     f"{factor(row['means'][f'{place}_p'], row['means'][f'{place}_s'])} "
                     f"[{factor(low, 1)}, {factor(high, 1)}]"
                 )
-            lines.append(markdown_line([*cells, PAPER[row["attribute"]]]))
-        pairs, targets = self.conditions["pairs"], self.conditions["targets"]
-        notes = [
-            f"{pairs} painted pairs for each attribute, each transferred to {targets} other faces.",
+            lines.append([*cells, PAPER.get(row["attribute"], "-")])
+        return head, lines
+
+    def sentences(self) -> list[str]:
+        """See `Result`."""
+        given = self.conditions["pairs"]
+        pairs = f"{given} painted pairs for each attribute" if isinstance(given, int) else f"The pairs of {given}"
+        return [
+            f"{pairs}, each transferred to {self.conditions['targets']} other faces.",
             "MSE_p, MSE_s: how far the padding and the latents move reconstructions outside the edited region.",
-            "Factor: MSE_p : MSE_s. Intervals: 95 % bootstrap over pairs.",
+            "Factor: MSE_p : MSE_s. Intervals: 95 % bootstrap over pairs; one pair has none.",
         ]
-        return "\n".join([*lines, "", *(f"- {note}" for note in (*notes, *self.skipped)), ""])
 
-    def write(self, out: Path) -> tuple[Path, Path]:
-        """Write `table3.md` and `table3.json`, each atomically.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
-        text, data = out / f"{self.name}.md", out / f"{self.name}.json"
-        write_text(text, self.markdown())
-        write_json(data, self.to_dict())
-        return text, data
+    def panels(self) -> list[Panel]:
+        """See `Result`."""
+        rows = self.to_dict()["rows"]
+        titles = {"out": "outside the edited region", "in": "inside it"}
+        return [
+            Panel(
+                f"MSE_p : MSE_s {title}; above 1, padding moves more",
+                [bar_of(row["attribute"], row[f"factor_{place}"]) for row in rows],
+                log=True,
+            )
+            for place, title in titles.items()
+        ]
 
     def _factor(self, pairs: list[dict[str, float]], place: str) -> Interval:
         p, s = ({"mse": np.array([pair[f"{place}_{space}"] for pair in pairs])} for space in "ps")
-        return compare(p, s, int(self.conditions["bootstrap"]["resamples"]))["mse"].ratio
+        return compare(p, s, self.resamples)["mse"].ratio
 
 
 def table3(options: TableOptions, reporter: Reporter | None = None) -> AttributeTable:
-    """Make Table 3 with an encoder of the settings, trained or used again.
+    """Make Table 3 with an encoder of the settings, trained, used again, or given, see `default_encoder`.
 
-    The first `options.pairs` photographs are painted; the next `options.targets` receive the edits.
+    The first `options.pairs` photographs are painted, or the user's pairs are read; the next `options.targets`
+    photographs receive the edits. Each pair is kept when it is measured, so that the next call resumes.
 
     Raises:
         UsageError: the generator's faces are not aligned as the painter expects.
-        InputError: too few photographs can be read.
+        InputError: too few photographs can be read, or the user's pairs cannot.
         KeyboardInterrupt: a stop signal; everything finished so far is kept.
         PadInvError: see `Training`.
     """
     reporter = reporter or Silent()
     measuring = Measuring(options, reporter)
+    pairs, targets, skipped = _pairs_and_targets(measuring, options)
+    pair = default_encoder(options, reporter)
+    model = TorchInverter(pair, measuring.device, options.batch)
+    more = {"encoder": pair.name, "seed": options.seeds[0], "targets": len(targets)}
+    more["pairs"] = options.pairs if isinstance(options.pairs, int) else str(options.pairs)
+    conditions = {**measuring.conditions(), **more}
+    files = {kind: origin.sha256 for kind, origin in pair.origins.items()}
+    contents = [[name, *(_hash(one) for one in some)] for name, some in pairs.items()]
+    key = identity_hash([conditions["val"], files, contents, len(targets)])
+    kept = Partial(options.out / "measured" / f".table3-{key}.jsonl", set(MEASURES))
+    try:
+        found = {name: _measured(model, some, targets, name, kept, reporter) for name, some in pairs.items()}
+    finally:
+        kept.close()
+    return AttributeTable(found, conditions, skipped)
+
+
+def _measured(
+    model: Inverter,
+    pairs: Sequence[EditPair],
+    targets: Sequence[Image.Image],
+    attribute: str,
+    kept: Partial,
+    reporter: Reporter,
+) -> list[dict[str, float]]:
+    reporter.message(f"measuring {attribute}: {len(pairs)} pairs on {len(targets)} faces")
+    for one in pairs:
+        name = f"{attribute}/{one.name}"
+        if name not in kept.records:
+            kept.add({name: measure_edit(model, one, targets)})
+    return [kept.records[f"{attribute}/{one.name}"] for one in pairs]
+
+
+def _pairs_and_targets(
+    measuring: Measuring, options: TableOptions
+) -> tuple[dict[str, list[EditPair]], list[Image.Image], list[str]]:
+    size = measuring.spec.image_size
+    if not isinstance(options.pairs, int):
+        pairs = read_pairs(options.pairs, size)
+        targets, skipped = _faces(measuring, options.targets)
+        if not targets:
+            raise InputError(f"no photograph of {options.val} can be read, so none can receive the edits")
+        return pairs, targets, skipped
     if measuring.spec.template != TEMPLATE:
         raise UsageError(
             f"table3 paints onto faces aligned to the template {TEMPLATE!r}, and this generator's is "
-            f"{measuring.spec.template!r}, so nothing was done"
+            f"{measuring.spec.template!r}, so nothing was done; give your own pairs with --pairs FOLDER"
         )
     faces, skipped = _faces(measuring, options.pairs + options.targets)
     if len(faces) <= options.pairs:
@@ -221,15 +282,12 @@ def table3(options: TableOptions, reporter: Reporter | None = None) -> Attribute
             f"{options.val} has {len(faces)} readable photographs, and {options.pairs} pairs need more than that to "
             "receive the edits; take fewer --pairs"
         )
-    run = train_or_reuse(Variant("default", options.config.reg, options.seeds[0]), options, reporter)
-    model = TorchInverter(read_run(run), measuring.device, options.batch)
-    targets = faces[options.pairs :]
-    pairs: dict[str, list[dict[str, float]]] = {}
-    for attribute in ATTRIBUTES:
-        reporter.message(f"measuring {attribute}: {options.pairs} pairs on {len(targets)} faces")
-        pairs[attribute] = [measure_pair(model, face, targets, attribute) for face in faces[: options.pairs]]
-    more = {"seed": options.seeds[0], "pairs": options.pairs, "targets": len(targets)}
-    return AttributeTable(pairs, {**measuring.conditions(), **more}, skipped)
+    return painted_pairs(faces[: options.pairs], size), faces[options.pairs :], skipped
+
+
+def _hash(pair: EditPair) -> str:
+    parts = [pair.before, pair.after] + ([] if pair.region is None else [pair.region])
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
 def _faces(measuring: Measuring, count: int) -> tuple[list[Image.Image], list[str]]:
@@ -244,8 +302,3 @@ def _faces(measuring: Measuring, count: int) -> tuple[list[Image.Image], list[st
         except InputError as error:
             skipped.append(str(error))
     return faces, skipped
-
-
-def _batch(faces: Sequence[Image.Image], size: int) -> np.ndarray:
-    """float32 [N, 3, S, S] in [-1, 1]."""
-    return to_float(np.stack([prepare(face, size).pixels for face in faces]))

@@ -20,8 +20,9 @@ from padinv.checkpoints.native import save_generator
 from padinv.reproduce.encoders import Variant, ablation_names
 from padinv.reproduce.make import make_table
 from padinv.reproduce.options import TableOptions
+from padinv.reproduce.result import Result
 from padinv.reproduce.table import Table
-from padinv.reproduce.table3 import AttributeTable, factor
+from padinv.reproduce.table3 import factor
 from padinv.runtime.errors import InputError, UsageError
 from padinv.runtime.locks import folder_lock
 from padinv.runtime.spec import ModelSpec
@@ -30,6 +31,7 @@ from padinv.training.encoder.run import Training
 from padinv.training.loop import Outcome
 
 TINY = TrainConfig(arch="fast", images=16, batch=4, lr=1e-3, per=0.0)
+FOUR = ("ours", "wplus", "projector", "refined")
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +74,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def rows_of(table: Table | AttributeTable) -> dict[str, dict[str, Any]]:
+def rows_of(table: Result) -> dict[str, dict[str, Any]]:
     return {row.get("label", row.get("attribute")): row for row in table.to_dict()["rows"]}
 
 
@@ -196,7 +198,7 @@ def test_table_1_has_all_its_rows_and_refinement_is_nearer_than_the_encoder(
     options: TableOptions, trained: list[str], tmp_path: Path
 ) -> None:
     perfect = write_outputs(tmp_path / "perfect", {f"p{k:03d}.png": k for k in range(5)})
-    table = make_table("table1", replace(options, outputs={"perfect": perfect}))
+    table = make_table("table1", replace(options, rows=FOUR, outputs={"perfect": perfect}))
     rows = rows_of(table)
     assert list(rows) == ["ours", "W+ only", "latent optimisation, 3 steps", "ours, refined in 3 steps", "perfect"]
     assert set(trained) == {"default-reg0.003-seed0-16", "none-reg0.003-seed0-16"}
@@ -212,7 +214,7 @@ def test_outputs_are_matched_by_name_and_those_that_lack_are_counted(options: Ta
     folder = write_outputs(tmp_path / "other", {"p001.png": 1, "p003.png": 4, "unrelated.png": 2})
     Image.open(folder / "p001.png").save(folder / "p001.bmp")
     (folder / "p001.png").unlink()
-    table = make_table("table1", replace(options, outputs={"other": folder}))
+    table = make_table("table1", replace(options, rows=FOUR, outputs={"other": folder}))
     assert isinstance(table, Table)
     row = table.rows[-1]
     assert row.names == ["p001.png", "p003.png"]
@@ -229,7 +231,7 @@ def test_outputs_that_cannot_be_matched_are_refused_before_any_training(
     options: TableOptions, trained: list[str], tmp_path: Path, files: dict[str, int], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        make_table("table1", replace(options, outputs={"other": write_outputs(tmp_path / "o", files)}))
+        make_table("table1", replace(options, rows=FOUR, outputs={"other": write_outputs(tmp_path / "o", files)}))
     assert trained == []
 
 
@@ -299,7 +301,19 @@ def test_the_command_counts_what_was_left_out_as_exit_code_3_and_prints_json(
     options: TableOptions, run_cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = write_outputs(tmp_path / "other", {"p001.png": 1})
-    more = ["--outputs", f"other={folder}", "--steps", 2, "--refine-steps", 2, "--limit", 3, "--json"]
+    more = [
+        "--rows",
+        ",".join(FOUR),
+        "--outputs",
+        f"other={folder}",
+        "--steps",
+        2,
+        "--refine-steps",
+        2,
+        "--limit",
+        3,
+        "--json",
+    ]
     result = run_cli(*command_of(options, "table1", *more))
     assert result.code == 3, result.err
     document = json.loads(result.out)
@@ -312,7 +326,7 @@ def test_the_command_counts_what_was_left_out_as_exit_code_3_and_prints_json(
     ("table", "more", "words"),
     [
         ("table2", ["--outputs", "a=b"], "belongs to table1"),
-        ("table1", ["--rows", "none"], "belongs to table2"),
+        ("table3", ["--rows", "none"], "belongs to table1 and table2"),
         ("table1", ["--outputs", "folder"], "NAME=FOLDER"),
         ("table1", ["--seeds", "one"], "--seeds takes"),
         ("table1", ["--seeds", "1,1"], "given twice"),
