@@ -4,8 +4,8 @@
     python benchmarks/reproduce_tables.py [--check]
 
 --take copies finished tables (NAME.json and NAME.svg of --out) to benchmarks/results/reproduce-NAME.*, with the machine
-and without this machine's paths. Then the page's parts between `<!-- begin NAME -->` and `<!-- end NAME -->` are written
-from these files. With --check nothing is written, and a difference is an error.
+and without this machine's paths. Then the page's parts between `<!-- begin NAME -->` and `<!-- end NAME -->` are
+written from these files. With --check nothing is written, and a difference is an error.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def part(name: str) -> str:
     on = f"{measured:,} validation photographs" if measured else f"{conditions['targets']} validation photographs"
     return "\n".join(
         [
-            f"{trained[0].upper()}{trained[1:]}{start}; {on}; {document['machine']}. The paper trains each encoder with "
-            f"6.4 million images: read these figures as a check that the command works and of what a budget this small "
-            f"shows, not as the method's limit. File: `benchmarks/results/{path.name}`.",
+            f"{trained[0].upper()}{trained[1:]}{start}; {on}; {document['machine']}. The paper trains each encoder "
+            f"with 6.4 million images: read these figures as a check that the command works and of what a budget this "
+            f"small shows, not as the method's limit. File: `benchmarks/results/{path.name}`.",
             "",
             document["markdown"],
             "",
@@ -77,7 +77,9 @@ def part(name: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--take", type=Path, action="append", default=[], help="--out of padinv reproduce")
-    parser.add_argument("--machine", default=f"one thread of {os.cpu_count()} AVX2 cores shared with other work, float32")
+    parser.add_argument(
+        "--machine", default=f"one thread of {os.cpu_count()} AVX2 cores shared with other work, float32"
+    )
     parser.add_argument("--check", action="store_true", help="fail where the page differs from the result files")
     given = parser.parse_args()
     for folder in given.take:

@@ -77,6 +77,7 @@ class LineReporter:
     def start(self, done: int, total: int) -> None:
         self.done = self.first = done
         self.total = total
+        self.smoothed = Smoothed()
         self.began = self.last = time.monotonic()
 
     def advance(self, done: int, terms: Mapping[str, float]) -> None:
@@ -87,10 +88,10 @@ class LineReporter:
             self.last = now
             rate = (done - self.first) / (now - self.began)
             left = duration_text((self.total - done) / rate) if rate > 0 else "?"
-            self.message(
-                f"{done:,} / {self.total:,} images  {rate:.1f} images/s  {left} left  "
-                f"{terms_text(self.smoothed.values)}  lr {terms['lr']:.2e}"
-            )
+            parts = [f"{done:,} / {self.total:,} images", f"{rate:.1f} images/s", f"{left} left"]
+            parts += [terms_text(self.smoothed.values)] if self.smoothed.values else []
+            parts += [f"lr {terms['lr']:.2e}"] if "lr" in terms else []  # a measurement has neither
+            self.message("  ".join(parts))
 
     def finish(self) -> None:
         pass
@@ -124,6 +125,7 @@ class BarReporter:
 
     def start(self, done: int, total: int) -> None:
         self.first, self.began = done, time.monotonic()
+        self.smoothed = Smoothed()
         self.task = self.progress.add_task("training", total=total, completed=done, rate="", terms="")
         self.progress.start()
 

@@ -51,7 +51,7 @@ def test_a_group_that_differs_is_named_with_its_interval_and_others_are_not() ->
 def test_words_mark_the_outer_tenth_and_faces_that_are_not_found() -> None:
     from photograph_facts import FACTS, NO_FACE, words_of
 
-    facts = [{name: 0.5 + 0.001 * k for name in FACTS} for k in range(21)]
+    facts = [dict.fromkeys(FACTS, 0.5 + 0.001 * k) for k in range(21)]
     facts[0]["turn"] = float("nan")
     words = words_of(facts)
     assert "dark" in words[0]

@@ -137,7 +137,7 @@ def test_an_encoder_of_another_generator_and_an_unknown_row_are_refused(
 def test_edges_measure_border_and_centre_of_each_remedy_from_a_given_encoder(
     options: TableOptions, encoder: Path
 ) -> None:
-    table = make_table("edges", replace(options, init=encoder, config=replace(TINY, images=4)))
+    table = make_table("edges", replace(options, init=encoder, config=replace(TINY, images=12)))
     rows = rows_of(table)
     assert list(rows) == [
         "the given encoder",
@@ -326,3 +326,21 @@ def test_wrong_options_are_one_sentence_and_exit_code_2(
     assert result.code == 2
     assert words in result.err
     assert not options.out.exists()
+
+
+def test_a_measurement_that_takes_long_shows_its_progress_in_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from padinv.cli import training_progress
+
+    monkeypatch.setattr(training_progress, "LINE_SECONDS", 0.0)
+    lines = training_progress.LineReporter()
+    lines.start(0, 40)
+    lines.advance(10, {"pix": 0.5, "lr": 1e-3})
+    lines.start(0, 20)
+    lines.advance(5, {})
+    first, second = capsys.readouterr().err.splitlines()
+    assert "pix 0.5000" in first
+    assert "lr 1.00e-03" in first
+    assert second.startswith("padinv: 5 / 20 images")
+    assert "pix" not in second
