@@ -57,6 +57,7 @@ def model_facts(model: Model, graph: str = "generator") -> dict[str, str]:
     """What a page's footer says about the model, and the backend of one of its graphs."""
     return {
         "Model": f"{model.bundle.name} ({model.generator_hash[:12]})",
+        **({"From": model.bundle.origin} if model.bundle.origin else {}),
         "Backend": f"{model.session(graph).backend}, {model.precision}",
     }
 

@@ -44,6 +44,9 @@ def test_a_model_by_name_gives_the_pictures_of_its_folder(
     assert "fetching" not in again.err
     pictures = [tmp_path / folder / "photo.png.png" for folder in ("a", "b", "b/vs")]
     assert len({Image.open(path).tobytes() for path in pictures}) == 1
+    commit = shared.repositories["someone/tiny"].revisions["main"]
+    assert f"hf:someone/tiny@{commit}" in (tmp_path / "b" / "vs" / "report.html").read_text()
+    assert "hf:someone" not in (tmp_path / "b" / "report.html").read_text()
 
 
 def test_a_direction_by_name(run_cli: Run, shared: HubServer, tiny_bundle: Path, photo: Path, tmp_path: Path) -> None:
