@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from padinv.export.atomic_folder import staged_folder
-from padinv.export.parity import ENGINE, ENGINE_HALF, Reference, Run, compare, make_reference
-from padinv.export.trt_build import GRAPHS, EngineBuilder, EngineOptions, build_engines
-from padinv.runtime.backends import open_session
+from padinv.export.bundle_workspace import copy_of, onnx_sessions, scratch_inside
+from padinv.export.parity import ENGINE, ENGINE_HALF, Reference, compare, make_reference
+from padinv.export.trt_build import GRAPHS, EngineBuilder, build_engines
 from padinv.runtime.bundle import MANIFEST, Bundle, read_bundle, write_manifest
-from padinv.runtime.errors import BackendError, BundleError, OutputError, UsageError
-from padinv.runtime.files import TEMPORARY_PREFIX, write_bytes
+from padinv.runtime.errors import BackendError, BundleError, UsageError
+from padinv.runtime.files import write_bytes
 from padinv.runtime.passes import trained_passes
 from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from padinv.export.export_bundle import Options
 
 Step = Callable[[str], None]
@@ -65,7 +57,10 @@ def add_engines(source: Bundle, out: Path | str | None, options: Options, step: 
         BackendError: TensorRT, CUDA or a GPU is missing; nothing was written.
         ExportError: an engine is not what it must be; nothing was written.
     """
-    engines = _checked(source, options)
+    if options.engines is None:
+        raise UsageError(f"{source.folder} is a bundle already; add engines to it with --trt, or give a run")
+    require_fitting(source, options)
+    engines = options.engines
     builder = EngineBuilder()  # says what is missing before anything is copied
     in_place = out is None or Path(out).resolve() == source.folder.resolve()
     names = [builder.here.engine_name(graph, p) for p in options.precisions for graph in GRAPHS]
@@ -78,11 +73,10 @@ def add_engines(source: Bundle, out: Path | str | None, options: Options, step: 
         for name in names:
             source.path(name)  # whole, or BundleError
         return Result(source)
-    with _in_place(source) if in_place else _copy(source, Path(out or ""), options.overwrite, step) as folder:
+    with scratch_inside(source) if in_place else copy_of(source, Path(out or ""), options.overwrite, step) as folder:
         step("running the networks in onnxruntime")
-        expected = make_reference(
-            source.spec, source.constants(), _sessions(source), passes=trained_passes(source.encoder)
-        )
+        passes = trained_passes(source.encoder)
+        expected = make_reference(source.spec, source.constants(), onnx_sessions(source), passes=passes)
         compact = source.manifest.get("compact") is True
         record = build_checked_engines(folder, source.spec, expected, options, step, compact)
         manifest = {key: value for key, value in source.manifest.items() if key not in ("files", "format")}
@@ -97,10 +91,12 @@ def add_engines(source: Bundle, out: Path | str | None, options: Options, step: 
     return Result(read_bundle(source.folder if in_place else out))
 
 
-def _checked(source: Bundle, options: Options) -> EngineOptions:
-    """What to build, once the options are known to make sense for a bundle."""
-    if options.engines is None:
-        raise UsageError(f"{source.folder} is a bundle already; add engines to it with --trt, or give a run")
+def require_fitting(source: Bundle, options: Options) -> None:
+    """Refuse options that a bundle alone cannot meet.
+
+    Raises:
+        UsageError: they need the networks. BundleError: the bundle lacks the float16 graphs.
+    """
     needs_networks = {
         "--weights": options.weights and not source.has("weights.safetensors"),
         "--compact": options.compact and source.manifest.get("compact") is not True,
@@ -112,36 +108,6 @@ def _checked(source: Bundle, options: Options) -> EngineOptions:
             raise UsageError(f"{flag} needs the networks, and {source.folder} is a bundle; export the run again")
     if options.half and not source.has("generator.fp16.onnx"):
         raise BundleError(f"{source.folder} holds no float16 graphs; export the run again with --fp16")
-    return options.engines
-
-
-@contextmanager
-def _copy(source: Bundle, out: Path, overwrite: bool, step: Step) -> Iterator[Path]:
-    """A new bundle's folder, with the files of `source` in it."""
-    with staged_folder(out, overwrite) as folder:
-        step("checking the bundle")
-        for name in source.files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.path(name), folder / name)
-        yield folder
-
-
-@contextmanager
-def _in_place(source: Bundle) -> Iterator[Path]:
-    """A scratch folder inside the bundle, with links to its graphs; removed at the end."""
-    for name in source.files:
-        source.path(name)  # whole, or BundleError
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=source.folder))
-    except OSError as error:
-        raise OutputError(f"cannot write {source.folder}: {error.strerror or error}; copy the bundle first") from error
-    try:
-        for name in source.files:
-            if name.endswith(".onnx"):
-                shutil.copyfile(source.folder / name, folder / name)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def build_checked_engines(
@@ -187,16 +153,3 @@ def is_export_of(out: Path | str, pair: Any) -> bool:
         isinstance(made_from.get(kind), dict) and made_from[kind].get("sha256") == origin.sha256
         for kind, origin in pair.origins.items()
     )
-
-
-def _sessions(bundle: Bundle) -> Run:
-    """Graphs of a bundle, in onnxruntime on the processor."""
-    opened: dict[str, Any] = {}
-
-    def run(graph: str, feeds: Any) -> dict[str, np.ndarray]:
-        if graph not in opened:
-            opened[graph] = open_session(bundle, graph, "cpu")
-        outputs: dict[str, np.ndarray] = opened[graph].run(feeds)
-        return outputs
-
-    return run

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from padinv.export.graph_table import Graph
 from padinv.export.onnx_export import DEFAULT_OPSET, anonymous, quiet_dynamo, require_packages, use_dynamo
-from padinv.export.onnx_modules import Graph, complete
+from padinv.export.onnx_modules import complete
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
 from padinv.runtime.errors import UsageError

@@ -21,6 +21,8 @@ from padinv.export.parity import (
     make_reference,
 )
 from padinv.export.trt_build import EngineOptions
+from padinv.export.tune_bundle import STEPS as TUNING_STEPS
+from padinv.export.tune_bundle import tune_files
 from padinv.runtime.backends.onnxruntime_session import OnnxSession, import_onnxruntime
 from padinv.runtime.bundle import read_bundle, write_manifest
 from padinv.runtime.errors import BackendError, ExportError, InputError, UsageError
@@ -50,6 +52,7 @@ class Options:
         card: a model card to take along; None: one is written from what is known.
         engines: TensorRT engines for this machine, built so; None: no engines.
         overwrite: replace an existing bundle.
+        tune: also float32 graphs whose layers have the forms that are fastest on this machine's processor.
     """
 
     name: str | None = None
@@ -60,6 +63,7 @@ class Options:
     card: Path | None = None
     engines: EngineOptions | None = None
     overwrite: bool = False
+    tune: bool = False
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -68,8 +72,10 @@ class Options:
 
 def steps(options: Options, of_bundle: bool = False) -> int:
     """How often an export (`of_bundle`: adding engines to a bundle) calls `step`."""
-    engines = 3 * len(options.precisions) if options.engines else 0
-    return engines + (2 if of_bundle else (6 if options.half else 3) + 2)
+    extra = 3 * len(options.precisions) if options.engines else 0
+    if options.tune:
+        extra += TUNING_STEPS + of_bundle
+    return extra + (2 if of_bundle else (6 if options.half else 3) + 2)
 
 
 def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = lambda what: None) -> Result:
@@ -93,10 +99,11 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     from padinv.export.deeper_rings import with_all_rings
     from padinv.export.fp16_reductions import widen_sums
     from padinv.export.graph_check import audit
+    from padinv.export.graph_table import graphs
     from padinv.export.model_card import model_card
     from padinv.export.modulation import write_modulation
     from padinv.export.onnx_export import DEFAULT_OPSET, require_packages, to_onnx
-    from padinv.export.onnx_modules import EncoderGraph, GeneratorGraph, MappingGraph, check_pair, graphs
+    from padinv.export.onnx_modules import EncoderGraph, GeneratorGraph, MappingGraph, check_pair
     from padinv.export.provenance import provenance
     from padinv.export.torch_reference import torch_run
 
@@ -106,6 +113,11 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
         raise UsageError(
             "an encoder that refines its codes in steps (ReStyle) holds the generator, too, so that a compact bundle "
             "would store it twice; nothing was exported; leave out --compact"
+        )
+    if options.compact and options.tune:
+        raise UsageError(
+            "a compact graph computes its weights, so there is nothing to tune; nothing was exported; leave out --tune "
+            "or --compact"
         )
     if options.engines is not None and not options.overwrite and is_export_of(out, pair):
         return add_engines(read_bundle(out), None, options, step)
@@ -166,6 +178,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
             step("comparing the float16 graphs")
             twins = compare(expected, _files(folder, half=True), GRAPHS[:2], ONNX_HALF)
             parity["fp16"] = _parity(twins, HALF_METHOD, ONNX_HALF)
+        tuned = {"tuned": tune_files(folder, spec, expected, step)} if options.tune else {}
         engines: dict[str, Any] = {}
         if options.engines is not None and problem is None:
             try:
@@ -183,6 +196,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
             "opset": opset,
             "parity": parity,
             "engines": engines,
+            **tuned,
             "provenance": provenance(pair),
         }
         write_text(folder / "MODEL_CARD.md", card if card is not None else model_card(manifest))

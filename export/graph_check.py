@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from padinv.export.onnx_modules import BATCH_AXIS, Graph
+from padinv.export.graph_table import BATCH_AXIS, Graph
 from padinv.runtime.errors import BundleError, ExportError
 from padinv.runtime.onnx_safety import DOMAINS, FORBIDDEN_OPERATORS, require_safe_graph
 
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
-def audit(model: onnx.ModelProto, graph: Graph, half: bool = False, compact: bool = False) -> None:
+def audit(
+    model: onnx.ModelProto, graph: Graph, half: bool = False, compact: bool = False, folded: bool = False
+) -> None:
     """Check a graph against the design.
 
     ONNX's own checker with full shape inference; the names, element types and shapes of inputs and outputs; one dynamic
     axis; no custom operator, no randomness, no control flow, no float64; every convolution's weights are stored in the
-    graph, and in the asked precision. In a compact graph they may be computed from stored tensors alone, which a
-    runtime does when it loads the graph, and float16 may be stored.
+    graph, and in the asked precision. In a compact graph, and in one that is to be folded, they may be computed from
+    stored tensors alone, which a runtime does when it loads the graph; in a compact one float16 may be stored.
 
     Raises:
         ExportError: something is otherwise; nothing was written.
@@ -57,7 +59,7 @@ def audit(model: onnx.ModelProto, graph: Graph, half: bool = False, compact: boo
             refuse(f"holds the operator {node.op_type}")
         if node.op_type in CONVOLUTIONS:
             weight = stored.get(node.input[1])
-            if compact:
+            if compact or folded:
                 if node.input[1] not in constant:
                     refuse(f"has a {node.op_type} whose weights are computed at run time")
             elif weight is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from padinv.export.onnx_modules import BATCH_AXIS, Graph
+from padinv.export.graph_table import BATCH_AXIS, Graph
 from padinv.runtime.errors import MissingPackageError, UsageError
 
 if TYPE_CHECKING:

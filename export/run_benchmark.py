@@ -86,7 +86,7 @@ def run_benchmark(options: Options, step: Step = lambda what: None) -> Report:
         contestants = [*torch_ones, *contestants]
         problems += [reason] if reason else []
     gflop = {graph: graph_gflop(bundle, graph) for graph in ("encoder", "generator")}
-    measured = measure(contestants, _photographs(bundle), options.batches, gflop, rates, options.seconds, step)
+    measured = measure(contestants, photographs(bundle), options.batches, gflop, rates, options.seconds, step)
     measured.problems[:0] = problems
     cold = _cold_starts(bundle, contestants, measured.problems, step) if options.cold else {}
     return Report(
@@ -129,7 +129,7 @@ def save_fastest(options: Options, report: Report) -> str:
     )
 
 
-def _photographs(bundle: Bundle) -> np.ndarray:
+def photographs(bundle: Bundle) -> np.ndarray:
     """The shipped demo images at the model's size, float32 [N, 3, S, S] in [-1, 1]."""
     files = sorted(Path(demo_folder()).glob("*.png"))[:IMAGES]
     size = bundle.spec.image_size
@@ -141,7 +141,7 @@ def _cold_starts(
 ) -> dict[str, ColdStart]:
     found = {}
     for c in contestants:
-        if c.backend == "torch":
+        if c.backend == "torch" or c.plain:
             continue
         step(f"cold start of {c.name}")
         try:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BUILTIN_NAME", "FORMAT", "GRAPHS", "MANIFEST", "Bundle", "builtin_bundle", "read_bundle", "write_manifest"]
 
 GRAPHS = ("encoder", "generator", "mapping")
+TUNED_SUFFIX = ".tuned.onnx"
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,14 @@ class Bundle:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the hashes of the graphs and constants: changes when results may change, and only then."""
+        """SHA-256 over the hashes of the graphs and constants: changes when results may change, and only then.
+
+        Tuned graphs compute what the plain ones do, as another backend would, so they do not count.
+        """
         used = {
             name: entry["sha256"]
             for name, entry in self.files.items()
-            if name.endswith((".onnx", "constants.safetensors"))
+            if name.endswith((".onnx", "constants.safetensors")) and not name.endswith(TUNED_SUFFIX)
         }
         return sha256_bytes(json.dumps(used, sort_keys=True).encode())
 

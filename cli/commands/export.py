@@ -1,9 +1,9 @@
-"""`padinv export`: a trained model as a bundle of ONNX graphs, with TensorRT engines on request."""
+"""`padinv export`: a trained model as a bundle of ONNX graphs, with tuned graphs and TensorRT engines on request."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ def command(
         Path | None,
         typer.Argument(
             metavar="[RUN|BUNDLE]",
-            help="Folder of a training, or a bundle that is to get engines (with --trt).",
+            help="Folder of a training, or a bundle that is to get engines (--trt) or tuned graphs (--tune).",
             show_default=False,
         ),
     ] = None,
@@ -30,7 +30,7 @@ def command(
             "--out",
             "-o",
             metavar="BUNDLE",
-            help="Folder of the bundle to write; if omitted, engines are added to BUNDLE itself.",
+            help="Folder of the bundle to write; if omitted, BUNDLE itself is extended.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; the folder's if left out.")] = None,
@@ -58,6 +58,10 @@ def command(
     ] = False,
     hardware_compatible: Annotated[
         bool, typer.Option("--hardware-compatible", help="Engines for all GPUs from Ampere on; slower.")
+    ] = False,
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Also graphs with each layer in the form that is fastest on this processor."),
     ] = False,
     opset: Annotated[
         int | None, typer.Option(min=17, max=21, help="ONNX opset; 18 if left out.", show_default=False)
@@ -97,13 +101,14 @@ def command(
     files = [path for path in (source, generator, encoder) if path is not None and not is_model_name(path)]
     require_files(*files, folders=True)  # before torch is asked for
     require_files(card)
-    from padinv.export.add_engines import Result, add_engines
+    from padinv.export.add_engines import Result
     from padinv.export.export_bundle import Options, export_bundle, steps
+    from padinv.export.extend_bundle import extend_bundle
 
     engines = EngineOptions(profile, level, version_compatible, hardware_compatible) if trt else None
-    options = Options(name, fp16, compact, weights, opset, card, engines, overwrite)
+    options = Options(name, fp16, compact, weights, opset, card, engines, overwrite, tune)
     of_bundle = source is not None and (source / MANIFEST).is_file()
-    if out is None and not (of_bundle and trt):
+    if out is None and not (of_bundle and (trt or tune)):
         raise UsageError("give the folder of the bundle to write with --out")
     with progress_bar("exporting", steps(options, of_bundle), "steps") as bar:
         begun = False
@@ -117,7 +122,7 @@ def command(
 
         result: Result
         if source is not None and of_bundle:
-            result = add_engines(read_bundle(source), out, options, step)
+            result = extend_bundle(read_bundle(source), out, options, step)
         else:
             from padinv.checkpoints.generator_encoder import read_pair, read_run
 
@@ -156,4 +161,16 @@ def summary(manifest: dict[str, object]) -> list[str]:
     engines = manifest.get("engines")
     assert isinstance(engines, dict)
     lines += [f"engine {file} (batch {entry['batch']})" for file, entry in engines.items()]
+    tuned = manifest.get("tuned")
+    if isinstance(tuned, dict):
+        lines += [tuned_line(tuned, graph) for graph in tuned["layers"]]
     return lines
+
+
+def tuned_line(tuned: dict[str, Any], graph: str) -> str:
+    """How many layers of a graph have another form than the exporter's."""
+    layers = tuned["layers"][graph].values()
+    changed = sum(layer["sites"] for layer in layers if layer["form"] != "plain")
+    return (
+        f"tuned for {tuned['processor']}: {changed} of {sum(layer['sites'] for layer in layers)} places of the {graph}"
+    )

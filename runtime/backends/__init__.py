@@ -81,6 +81,7 @@ def open_session(
     precision: str = "fp32",
     *,
     device: str | None = None,
+    tuned: bool = True,
 ) -> Session:
     """Load one graph of a bundle.
 
@@ -92,6 +93,7 @@ def open_session(
         precision: one of `PRECISIONS`. 'fp16' runs the bundle's half-precision graphs; 'bf16' and 'tf32' compute the
             float32 graphs with shorter mantissas, where the backend can do that.
         device: which device, in the backend's own words, e.g. 'cuda:1' or 'GPU'; None: its first.
+        tuned: on `cpu` in float32, take the graph that was tuned for this kind of processor, where the bundle has one.
 
     Raises:
         UsageError, BundleError, BackendError.
@@ -103,7 +105,7 @@ def open_session(
     if precision not in PRECISIONS:
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     check_threads(threads)
-    request = Request(bundle, graph, precision, threads, device)
+    request = Request(bundle, graph, precision, threads, device, tuned)
     if backend == "auto":
         return _open_best(request)
     chosen = get_backend(backend)

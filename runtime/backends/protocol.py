@@ -94,6 +94,7 @@ class Request:
         precision: one of `PRECISIONS`.
         threads: of the processor; None: `default_threads()`.
         device: in the backend's own words, such as 'cuda:1' or 'GPU'; None: its first.
+        tuned: take the bundle's graph for this kind of processor, where it has one and the backend runs it.
     """
 
     bundle: Bundle
@@ -101,6 +102,7 @@ class Request:
     precision: str = "fp32"
     threads: int | None = None
     device: str | None = None
+    tuned: bool = True
 
     def onnx(self, float16_graph: bool | None = None) -> tuple[bytes, Path]:
         """The ONNX graph's bytes and its path.

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from padinv.runtime.backends import Session, get_backend, installed_backends, open_session, run_held
+from padinv.runtime.backends.tuned import tuned_graph
 from padinv.runtime.bundle import Bundle
 from padinv.runtime.errors import BackendError, BundleError
 from padinv.runtime.passes import encoder_feeds
 
 STAGES = ("encode", "generate", "end to end")
+_GRAPHS = ("encoder", "generator")
 _GPU_BACKENDS = ("cuda", "trt", "ort-trt", "rocm", "directml", "coreml")
 
 
@@ -25,6 +27,7 @@ class Contestant:
         precision, threads, device: as the options of the same names take them.
         encoder, generator: open sessions.
         unit: 'cpu' or 'cuda': whose matrix product it is compared with.
+        plain: runs the plain graphs although the bundle holds tuned ones, for comparison.
     """
 
     backend: str
@@ -34,13 +37,14 @@ class Contestant:
     encoder: Session = field(repr=False)
     generator: Session = field(repr=False)
     unit: str = "cpu"
+    plain: bool = False
 
     @property
     def name(self) -> str:
         """For tables, e.g. 'openvino bf16, 2 threads'."""
         where = f", {self.device}" if self.device else ""
         threads = f", {self.threads} thread{'s' if self.threads != 1 else ''}" if self.threads else ""
-        return f"{self.backend} {self.precision}{where}{threads}"
+        return f"{self.backend} {self.precision}{where}{threads}{', plain graphs' if self.plain else ''}"
 
     def calls(self, image: np.ndarray, latents: Mapping[str, np.ndarray]) -> dict[str, Callable[[], object]]:
         """Stage -> a call that does it, with its results in the processor's memory afterwards."""
@@ -78,13 +82,13 @@ def open_contestants(
             for count in counts if unit == "cpu" else counts[:1]:
                 where = device if backend.devices else None
                 try:
-                    pair = [
-                        open_session(bundle, graph, name, count, precision, device=where)
-                        for graph in ("encoder", "generator")
-                    ]
+                    pair = [open_session(bundle, graph, name, count, precision, device=where) for graph in _GRAPHS]
                 except (BackendError, BundleError) as error:
                     problems.append(f"{name} {precision} was left out: {error}")
                     break
                 shown = count if unit == "cpu" else None
                 found.append(Contestant(name, precision, shown, where, pair[0], pair[1], unit))
+                if name == "cpu" and precision == "fp32" and any(tuned_graph(bundle, graph) for graph in _GRAPHS):
+                    plain = [open_session(bundle, graph, name, count, tuned=False) for graph in _GRAPHS]
+                    found.append(Contestant(name, precision, shown, where, plain[0], plain[1], unit, plain=True))
     return found, problems

@@ -39,7 +39,8 @@ def matrix_rates(threads: int | None = None, timeout: float = 120) -> dict[str, 
     return {str(name): float(rate) for name, rate in value.items()}
 
 
-def _rate(product: Callable[[], Any], side: int) -> float:
+def product_rate(product: Callable[[], Any], side: int) -> float:
+    """GFLOP/s of a call that multiplies two `side` x `side` matrices, from the median of several."""
     product()
     taken = []
     for _ in range(ROUNDS):
@@ -54,7 +55,7 @@ def _measure() -> dict[str, float]:
 
     side = SIDE["cpu"]
     a = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
-    rates = {"cpu fp32": _rate(lambda: a @ a, side)}
+    rates = {"cpu fp32": product_rate(lambda: a @ a, side)}
     try:
         import torch
     except ImportError:
@@ -62,7 +63,7 @@ def _measure() -> dict[str, float]:
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
     for name, kind in kinds.items():
         x = torch.from_numpy(a).to(kind)
-        rates[f"cpu {name}"] = max(rates.get(f"cpu {name}", 0.0), _rate(lambda x=x: x @ x, side))  # type: ignore[misc]
+        rates[f"cpu {name}"] = max(rates.get(f"cpu {name}", 0.0), product_rate(lambda x=x: x @ x, side))  # type: ignore[misc]
     if torch.cuda.is_available():
         side = SIDE["cuda"]
         for name, kind in {**kinds, "tf32": torch.float32, "fp16": torch.float16}.items():
@@ -73,7 +74,7 @@ def _measure() -> dict[str, float]:
                 y @ y
                 torch.cuda.synchronize()
 
-            rates[f"cuda {name}"] = _rate(product, side)
+            rates[f"cuda {name}"] = product_rate(product, side)
     return rates
 
 

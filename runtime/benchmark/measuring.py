@@ -26,7 +26,9 @@ class Row:
         images_per_second: from the median.
         against_base: times as fast as the base contestant in the same run.
         gflop_per_second: that the model's own operations come to; None where they could not be counted.
-        of_matrix_rate: that, divided by the machine's matrix product in the same precision.
+        of_matrix_rate: that, divided by the machine's matrix product in the same precision. Above 1 where the graph
+            does with fewer multiplications.
+        plain: see `Contestant`.
     """
 
     contestant: str
@@ -41,6 +43,7 @@ class Row:
     against_base: float | None
     gflop_per_second: float | None
     of_matrix_rate: float | None
+    plain: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -64,11 +67,15 @@ class Measured:
     problems: list[str] = field(default_factory=list)
 
     def fastest(self, precision: str | None = None) -> Row | None:
-        """The row with most images per second end to end, of all but torch, in one precision or in any."""
+        """The row with most images per second end to end, in one precision or in any, of all that flags can choose:
+        not torch, and not the plain graphs of a tuned bundle."""
         rows = [
             row
             for row in self.rows
-            if row.stage == STAGES[-1] and row.backend != "torch" and precision in (None, row.precision)
+            if row.stage == STAGES[-1]
+            and row.backend != "torch"
+            and not row.plain
+            and precision in (None, row.precision)
         ]
         return max(rows, key=lambda row: row.images_per_second, default=None)
 
@@ -186,6 +193,7 @@ def _row(
         None if reference is None else reference.median / timing.median,
         flops,
         None if flops is None or not rate else flops / rate,
+        contestant.plain,
     )
 
 

@@ -16,8 +16,9 @@ from tiny_run import SPEC, lively_encoder, lively_generator
 from padinv.checkpoints import generator_hash, load_encoder, load_generator
 from padinv.export.fp16_reductions import widen_sums
 from padinv.export.graph_check import audit
+from padinv.export.graph_table import graphs
 from padinv.export.onnx_export import _rename, to_onnx
-from padinv.export.onnx_modules import EncoderGraph, GeneratorGraph, check_pair, graphs
+from padinv.export.onnx_modules import EncoderGraph, GeneratorGraph, check_pair
 from padinv.models.encoder import Encoder, EncoderConfig
 from padinv.runtime import Model
 from padinv.runtime.backends.onnxruntime_session import OnnxSession

@@ -48,8 +48,8 @@ def test_an_exported_bundles_first_direction_moves_the_styles_most(exported: Pat
 def test_a_compact_bundle_needs_no_file_for_it() -> None:
     """Its graph holds the raw weights by name, and they are read without the package onnx."""
     from padinv.export.compact_modules import CompactGenerator, rounded, to_compact_onnx
+    from padinv.export.graph_table import graphs
     from padinv.export.modulation import modulation_rows
-    from padinv.export.onnx_modules import graphs
     from padinv.runtime.editing.sefa import affine_names
     from padinv.runtime.onnx_weights import read_weights
 
