@@ -43,9 +43,11 @@ def options(number: int, tf32: bool) -> dict[str, Any]:
         "device_id": number,
         # float32 means float32: TensorFloat-32 keeps 10 bits of the mantissa, and is on by default in onnxruntime.
         "use_tf32": int(tf32),
-        # The exhaustive search times every algorithm for every new shape; batches are padded to powers of two, so
-        # that there are few shapes.
-        "cudnn_conv_algo_search": "EXHAUSTIVE",
+        # With cuDNN 9, onnxruntime times nothing: EXHAUSTIVE, HEURISTIC and DEFAULT are cuDNN's heuristics B, A and
+        # fallback (onnxruntime issue 22705). Each convolution keeps the plan of its last shape only, and makes another
+        # whenever the shape changes (conv.cc, UpdateState). A is the quick one to ask, and batches are padded so that
+        # shapes seldom change. With cuDNN 8, EXHAUSTIVE would time every algorithm for every new shape.
+        "cudnn_conv_algo_search": "HEURISTIC",
         "cudnn_conv_use_max_workspace": 1,
         # Grow by what is needed: the default doubles the arena, and takes memory that other programs may want.
         "arena_extend_strategy": "kSameAsRequested",

@@ -29,8 +29,9 @@ class Provider:
         advice: what to do where the provider does not initialize.
         memory: where outputs may stay, 'cuda' or 'cpu'.
         device_id: which of several devices.
-        pad_batches: run batches at the next power of two, by repeating the last row. Providers that choose an algorithm
-            for each shape then see few shapes, and a last, smaller batch does not make them choose again.
+        pad_batches: run batches at the size of the last one, if that is no more than `_MOST_PADDING` times as large, or
+            else at the next power of two, by repeating the last row. Providers that plan a graph for its last shape
+            then see few changes: a last, smaller batch does not make them plan again.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Provider:
 
 
 CPU = Provider("CPUExecutionProvider")
+_MOST_PADDING = 8
 
 
 class OnnxSession:
@@ -72,6 +74,7 @@ class OnnxSession:
         self.backend = backend
         self._path = path
         self._provider = provider
+        self._last_size = 0  # of the last batch, padding included
         self._ort = import_onnxruntime()
         require_safe_graph(model, str(path))
         self._session = self._create(model, threads)
@@ -117,8 +120,9 @@ class OnnxSession:
             return {name: held.numpy() for name, held in self.run_held(feeds).items()}
         feeds = on_host(feeds)
         ready, rows = {}, _rows(feeds)
+        size = self._size(feeds, rows)
         for name in self.inputs:
-            ready[name] = self._padded(np.ascontiguousarray(feeds[name], self._kinds[name]))
+            ready[name] = _padded(np.ascontiguousarray(feeds[name], self._kinds[name]), size)
         try:
             values = self._session.run(list(self.outputs), ready)
         except Exception as error:  # as above
@@ -133,6 +137,7 @@ class OnnxSession:
         self._check_names(feeds)
         provider, ort = self._provider, self._ort
         binding, rows = self._session.io_binding(), _rows(feeds)
+        size = self._size(feeds, rows)
         try:
             for name in self.inputs:
                 value = feeds[name]
@@ -140,7 +145,7 @@ class OnnxSession:
                     binding.bind_ortvalue_input(name, value.value)
                     continue
                 host = value if isinstance(value, np.ndarray) else value.numpy()
-                ready = self._padded(np.ascontiguousarray(host, self._kinds[name]))
+                ready = _padded(np.ascontiguousarray(host, self._kinds[name]), size)
                 binding.bind_ortvalue_input(
                     name, ort.OrtValue.ortvalue_from_numpy(ready, provider.memory, provider.device_id)
                 )
@@ -158,12 +163,18 @@ class OnnxSession:
         if set(feeds) != set(self.inputs):
             raise MismatchError(f"{self._path} takes {', '.join(self.inputs)}, not {', '.join(sorted(feeds))}")
 
-    def _padded(self, array: np.ndarray) -> np.ndarray:
-        rows = len(array) if array.ndim else 0
+    def _size(self, feeds: Mapping[str, Any], rows: int) -> int:
+        """How many rows a batch is run with."""
         if not self._provider.pad_batches or rows == 0:
-            return array
-        missing = (1 << (rows - 1).bit_length()) - rows
-        return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
+            return rows
+        for value in feeds.values():
+            if isinstance(value, _HeldByOrt):  # padded by the session that made it
+                return int(value.value.shape()[0])
+        size = 1 << (rows - 1).bit_length()
+        if size <= self._last_size <= _MOST_PADDING * size:
+            size = self._last_size
+        self._last_size = size
+        return size
 
     def _failure(self, error: BaseException) -> PadInvError:
         text = brief(error)
@@ -185,6 +196,12 @@ class _HeldByOrt:
 
     def __len__(self) -> int:
         return self.rows
+
+
+def _padded(array: np.ndarray, size: int) -> np.ndarray:
+    """An array [N, ...] with its last row repeated up to `size` rows."""
+    missing = size - len(array) if array.ndim and len(array) else 0
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing > 0 else array
 
 
 def _rows(feeds: Mapping[str, Any]) -> int:

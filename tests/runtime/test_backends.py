@@ -246,6 +246,26 @@ def test_padding_a_batch_changes_no_result(tiny_bundle: Path, rows: int) -> None
     np.testing.assert_allclose(held.numpy(), expected, atol=1e-6)
 
 
+def test_a_smaller_batch_is_padded_to_the_size_before(tiny_bundle: Path) -> None:
+    """A provider that plans for its last shape would plan again; a far smaller one is not worth the arithmetic."""
+    path = tiny_bundle / "generator.onnx"
+    session = OnnxSession(path.read_bytes(), path, "cpu", 1, provider=Provider(CPU.name, pad_batches=True))
+    plain = OnnxSession(path.read_bytes(), path, "cpu", 1)
+    ran = []
+    real = session._session.run
+
+    class Watched:
+        def run(self, names: list[str], ready: dict[str, np.ndarray]) -> list[np.ndarray]:
+            ran.append({len(array) for array in ready.values()})
+            return list(real(names, ready))
+
+    session._session = Watched()
+    for rows in (16, 3, 16, 1, 1, 3):
+        feeds = feeds_of(tiny_bundle, rows)
+        np.testing.assert_allclose(session.run(feeds)["output"], plain.run(feeds)["output"], atol=1e-6)
+    assert ran == [{16}, {16}, {16}, {1}, {1}, {4}]
+
+
 def test_a_provider_that_does_not_exist_fails_with_its_advice(tiny_bundle: Path) -> None:
     path = tiny_bundle / "generator.onnx"
     provider = Provider("CUDAExecutionProvider", {"device_id": 0}, "use --backend cpu")
