@@ -24,6 +24,7 @@ class Settings:
         command: the context of the command, for what pictures say about it; see `padinv.cli.provenance`.
         no_provenance, c2pa_certificate, c2pa_key: options of that module.
         offline: nothing may be fetched.
+        summary: print what came out at the end.
     """
 
     quiet: bool = False
@@ -34,6 +35,7 @@ class Settings:
     c2pa_certificate: Path | None = None
     c2pa_key: Path | None = None
     offline: bool = False
+    summary: bool = True
 
 
 settings = Settings()

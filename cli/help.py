@@ -13,7 +13,8 @@ MAX_WIDTH = 100
 # What `padinv` alone shows: heading -> verbs. Verbs that are missing here are listed under `OTHER`.
 VERB_GROUPS: dict[str, tuple[str, ...]] = {
     "Invert and edit photographs": (
-        "demo", "invert", "blend", "edit", "custom-edit", "interpolate", "directions", "align", "generate", "studio",
+        "demo", "invert", "blend", "edit", "custom-edit", "interpolate", "directions", "align", "generate", "watch",
+        "studio",
     ),
     "Make and use models": ("models", "pull", "push", "fetch", "import", "export", "info", "bench", "verify", "serve"),
     "Train and measure": ("dataset", "train", "train-generator", "eval", "reproduce"),
@@ -95,6 +96,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "padinv train-generator --data photos.zip --out runs/generator",
         "padinv train-generator --data photos.zip --out runs/generator --time-limit 60",
     ),
+    "watch": ("padinv watch camera/ --out inverted", "padinv watch camera/ --edit smile=0.8 --paste-back --out edited"),
     "verify": ("padinv verify", "padinv verify --backend cuda --backend trt --no-large"),
 }
 
@@ -117,10 +119,11 @@ class HelpCommand(TyperCommand):
     """A command whose help is grouped and ends with its examples."""
 
     def invoke(self, ctx: Any) -> Any:
+        from padinv.cli import one_picture
         from padinv.cli.provenance import remember
 
         remember(ctx)
-        return super().invoke(ctx)
+        return one_picture.run(ctx, super().invoke)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """`[OPTIONS] PATH...`, without the brackets that Typer puts around metavars."""

@@ -42,6 +42,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "padinv.cli.commands.custom_edit",
         "Apply the edit shown by one before/after pair to other images.",
     ),
+    "watch": ("padinv.cli.commands.watch", "Invert or edit every new picture of a folder, as it arrives."),
     "interpolate": ("padinv.cli.commands.interpolate", "Interpolate between two images, in one space or both."),
     "align": ("padinv.cli.commands.align", "Cut aligned faces out of photographs."),
     "demo": ("padinv.cli.commands.demo", "Invert the pictures that ship with padinv."),
@@ -72,7 +73,19 @@ VERBS: dict[str, tuple[str, str]] = {
 
 # Verbs that write pictures which a model has changed or made.
 PICTURE_VERBS = frozenset(
-    {"invert", "blend", "edit", "custom-edit", "interpolate", "demo", "directions show", "generate", "studio", "serve"}
+    {
+        "invert",
+        "blend",
+        "edit",
+        "custom-edit",
+        "interpolate",
+        "watch",
+        "demo",
+        "directions show",
+        "generate",
+        "studio",
+        "serve",
+    }
 )
 
 # Import name of an optional package -> extra that brings it.

@@ -75,6 +75,15 @@ FormatOption = Annotated[ImageFormat, typer.Option("--format", help="Format of t
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the inversion files.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Do everything again, and replace existing files.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the results.")]
+PictureOutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR|FILE",
+        help="Folder of the results; or a .png, .jpg or .webp file for one picture, or - for standard output.",
+    ),
+]
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="Take the first N pictures only, by name.")
 ]

@@ -168,7 +168,7 @@ def sum_up(
     if code == ExitCode.FAILED:
         say("error: every input was skipped, so nothing was written")
         return code
-    if settings.quiet:
+    if settings.quiet or not settings.summary:
         return code
     verb = verb.replace("faces", "face", 1) if written == 1 else verb
     parts = [f"{written} {verb}" + (f" in {seconds:.1f} s" if written else "")]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from padinv.cli.common import settings
-from padinv.runtime.text import printable
+from padinv.cli.console import shown
 
 LINE_SECONDS = 10.0  # between two lines of progress where standard error is not a terminal
 
@@ -74,7 +74,7 @@ class _Rich:
         self._progress.update(self._task, description=what)  # type: ignore[attr-defined]
 
     def say(self, text: str) -> None:
-        self._progress.console.print(f"padinv: {printable(text)}", markup=False, highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
+        self._progress.console.print(f"padinv: {shown(text)}", markup=False, highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from padinv.runtime.bundle import Bundle
     from padinv.runtime.provenance.command_text import Command
     from padinv.runtime.provenance.marking import Marking
+    from padinv.runtime.provenance.signing import Signer
 
 # The pictures that a command works on: each result names its own.
 _INPUTS = frozenset({"paths", "a", "b", "targets", "target", "inversions", "seeds", "folder"})
@@ -21,7 +23,7 @@ _INPUTS = frozenset({"paths", "a", "b", "targets", "target", "inversions", "seed
 _LEFT_OUT = frozenset(
     {
         "out", "batch", "backend", "device", "threads", "workers", "ray_address", "engine", "shard", "sheet", "report",
-        "as_json", "overwrite", "limit", "vs", "save", "save_inversions", "frames", "edit", "interval", "once",
+        "as_json", "overwrite", "limit", "format", "vs", "save", "save_inversions", "frames", "edit", "interval",
     }
 )  # fmt: skip
 
@@ -62,25 +64,35 @@ def remember(ctx: Any) -> None:
     settings.command = ctx
 
 
-def marking(bundle: Bundle) -> Marking:
+def marking(bundle: Bundle, verb: str | None = None, before: tuple[str, ...] = ()) -> Marking:
     """How the pictures of the command at hand are marked.
+
+    Args:
+        verb, before: in place of the command's own, where it does what another command does.
 
     Raises:
         UsageError: options that do not go together, or files that cannot sign. MissingPackageError: of c2pa-python.
     """
     from padinv.runtime.provenance.marking import Marking
 
-    certificate, key, off = settings.c2pa_certificate, settings.c2pa_key, bool(settings.no_provenance)
+    command = _command()
+    if verb is not None:
+        command = replace(command, verb=verb, before=before)
+    return Marking.of(bundle, command, enabled=not settings.no_provenance, signer=signer())
+
+
+def signer() -> Signer | None:
+    """What signs the pictures of the command at hand, if anything does. Raises as `marking`."""
+    certificate, key = settings.c2pa_certificate, settings.c2pa_key
     if (certificate is None) != (key is None):
         raise UsageError("--c2pa-certificate and --c2pa-key go together: give both; nothing was done")
-    if off and certificate is not None:
+    if certificate is None or key is None:
+        return None
+    if settings.no_provenance:
         raise UsageError("--no-provenance leaves out the signature, too: take one of the two; nothing was done")
-    signer = None
-    if certificate is not None and key is not None:
-        from padinv.runtime.provenance.signing import Signer
+    from padinv.runtime.provenance.signing import Signer
 
-        signer = Signer.open(certificate, key)
-    return Marking.of(bundle, _command(), enabled=not off, signer=signer)
+    return Signer.open(certificate, key)
 
 
 def _command() -> Command:

@@ -22,7 +22,7 @@ def command(
         ),
     ],
     how: opt.Editing,
-    out: opt.OutOption = DEFAULT_OUT,
+    out: opt.PictureOutOption = DEFAULT_OUT,
     layers: Annotated[
         str | None, typer.Option("--layers", help="Latent codes taken from A, like 0-6 or 7-; all if left out.")
     ] = None,

@@ -85,7 +85,7 @@ def command(
             help="A second model: its edits go to OUT/vs, and beside the first model's on the sheet.",
         ),
     ] = None,
-    out: opt.OutOption = DEFAULT_OUT,
+    out: opt.PictureOutOption = DEFAULT_OUT,
 ) -> None:
     """Apply the edit shown by one before/after pair to other images (section 4.4 of the paper).
 

@@ -24,7 +24,10 @@ def command(
             "an edit that padinv studio saved.",
         ),
     ],
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, inversion files, folders or clips.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Pictures, inversion files, folders or clips; - is standard input."),
+    ],
     how: opt.Editing,
     strength: Annotated[
         str,
@@ -42,7 +45,7 @@ def command(
     ] = None,
     region: opt.RegionOption = None,
     resolutions: opt.ResolutionsOption = None,
-    out: opt.OutOption = DEFAULT_OUT,
+    out: opt.PictureOutOption = DEFAULT_OUT,
 ) -> None:
     """Edit pictures along directions: padinv edit smile me.jpg.
 

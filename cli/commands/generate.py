@@ -26,7 +26,7 @@ def command(
     truncation: Annotated[
         float, typer.Option("--truncation", help="Truncation psi: 1 is off, 0 gives the average image.")
     ] = 1.0,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the pictures.")] = DEFAULT_OUT,
+    out: opt.PictureOutOption = DEFAULT_OUT,
     save_inversions: Annotated[
         bool, typer.Option("--save-inversions", help="Also write the latents as inversion files.")
     ] = False,

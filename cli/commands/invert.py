@@ -30,10 +30,13 @@ Engine = Literal["local", "ray"]
 def command(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Pictures, folders of pictures (recursive), glob patterns, or clips."),
+        typer.Argument(
+            metavar="PATH...",
+            help="Pictures, folders of pictures (recursive), glob patterns, or clips; - is standard input.",
+        ),
     ],
     how: opt.Photos,
-    out: opt.OutOption = DEFAULT_OUT,
+    out: opt.PictureOutOption = DEFAULT_OUT,
     format: opt.FormatOption = "png",
     dtype: opt.DtypeOption = "float16",
     passes: Annotated[

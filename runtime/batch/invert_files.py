@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from padinv.runtime.alignment.aligner import Aligner, item_transform
 from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
 from padinv.runtime.batch.engine import Event, Product, Skipped, Task, run
+from padinv.runtime.batch.file_identity import identity_of
 from padinv.runtime.batch.find_inputs import Found
 from padinv.runtime.batch.origin import Origin, image_bytes
 from padinv.runtime.batch.photo import PHOTO, photo_bytes
@@ -149,14 +149,16 @@ class InvertStep:
 
     def task(self, found: Found) -> Task:
         """The task of one picture."""
-        options, source = self.options, os.path.abspath(found.path)
+        options = self.options
+        source, size, version = identity_of(found.path)
         outputs = {"image": f"{found.name}.{options.format}", "inversion": f"{found.name}.safetensors"}
         if options.paste_back:
             outputs["photo"] = f"{found.name}{PHOTO}"
         model, fingerprint = self.model, self.model.bundle.fingerprint
         conditions = {
             "source": source,
-            **_identity(found.path),
+            "source_bytes": size,
+            "source_mtime_ns": version,
             "model": fingerprint,
             "precision": model.precision,
             "fit": options.fit,
@@ -238,11 +240,3 @@ def inversion_bytes(inversion: Inversion, dtype: str, origin: Origin) -> bytes:
     except OutputError as error:
         name = inversion.items[0].get("source", "one image") if inversion.items else "one image"
         raise InputError(f"no inversion file was written for {name}: {error}") from error
-
-
-def _identity(path: Path) -> dict[str, Any]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return {"source_bytes": None, "source_mtime_ns": None}  # reading it will say why
-    return {"source_bytes": status.st_size, "source_mtime_ns": status.st_mtime_ns}

@@ -13,6 +13,7 @@ import numpy as np
 
 from padinv.runtime.alignment.aligner import Align, Aligner, item_transform
 from padinv.runtime.alignment.landmarks_csv import read_landmarks
+from padinv.runtime.batch.file_identity import identity_of
 from padinv.runtime.batch.find_inputs import gather
 from padinv.runtime.batch.results_log import RESULTS, RESULTS_MARK
 from padinv.runtime.errors import InputError, MismatchError
@@ -46,16 +47,10 @@ class Source:
 
     def identity(self) -> dict[str, Any]:
         """Where it lies and what it was when it was read, JSON-ready; a change of it makes new results."""
-        try:
-            status = os.stat(self.path)
-        except OSError:
-            return {"path": os.path.abspath(self.path)}  # reading it will say why
-        return {
-            "path": os.path.abspath(self.path),
-            "bytes": status.st_size,
-            "mtime_ns": status.st_mtime_ns,
-            "index": self.index,
-        }
+        place, size, version = identity_of(self.path)
+        if size is None:
+            return {"path": place}
+        return {"path": place, "bytes": size, "mtime_ns": version, "index": self.index}
 
 
 def find_sources(paths: Iterable[Path | str], out: Path | None = None) -> tuple[list[Source], list[str]]:
