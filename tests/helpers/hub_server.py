@@ -69,6 +69,7 @@ class HubServer:
         requests: (method, path, authorization) of everything that was asked.
         sent: bytes of files that were sent.
         cut_after: after so many bytes of files, the connection breaks and nothing is answered any more.
+        stalled_file: a file of which nothing is sent until `repair`; `stalled` is set when it is asked for.
         flipped: (file, byte) that arrives with a wrong bit.
         shortened: a file of which the last byte is missing.
         announce: file -> what the listing says instead of its size, SHA-256 or git hash.
@@ -82,6 +83,8 @@ class HubServer:
         self.sent = 0
         self.cut_after: int | None = None
         self.down = False
+        self.stalled_file: str | None = None
+        self.stalled, self.released = threading.Event(), threading.Event()
         self.flipped: tuple[str, int] | None = None
         self.shortened: str | None = None
         self.announce: dict[str, dict[str, Any]] = {}
@@ -107,6 +110,8 @@ class HubServer:
 
     def repair(self) -> None:
         """No faults any more."""
+        self.stalled_file = None
+        self.released.set()
         self.cut_after, self.down, self.flipped, self.shortened, self.announce = None, False, None, None, {}
 
     def paths(self, method: str) -> list[str]:
@@ -282,6 +287,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        if hub.stalled_file == path:
+            hub.stalled.set()
+            hub.released.wait(60)
         for at in range(start, len(data), _BLOCK):
             block = data[at : at + _BLOCK]
             if hub.cut_after is not None and hub.sent + len(block) > hub.cut_after:

@@ -148,7 +148,27 @@ def large_safetensors(count: int) -> bytes:
     return safetensors_bytes({"x": np.random.default_rng(0).normal(size=count // 4).astype("f4")}, {})
 
 
-def test_a_killed_pull_continues(hub: HubServer, files: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_pull_that_is_killed_holds_no_lock_and_keeps_whole_files(
+    hub: HubServer, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub.add(NAME, files)
+    hub.stalled_file = "generator.onnx"
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "no-home"))
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    other = subprocess.Popen([sys.executable, "-c", f"import padinv; padinv.pull('hf:{NAME}')"])
+    try:
+        assert hub.stalled.wait(60)
+    finally:
+        other.kill()
+        other.wait(30)
+    hub.repair()
+    assert files_of(padinv.pull(f"hf:{NAME}").folder)["generator.onnx"] == files["generator.onnx"]
+    asked = [path.rpartition("/")[2] for path in hub.paths("GET") if path.startswith("/cdn/")]
+    assert asked.count("encoder.onnx") == 1
+    assert asked.count("generator.onnx") == 2
+
+
+def test_what_a_killed_pull_left_is_checked(hub: HubServer, files: dict[str, bytes], tmp_path: Path) -> None:
     hub.add(NAME, files)
     partial = RepositoryCache(NAME).partial(hub.repositories[NAME].revisions["main"])
     partial.mkdir(parents=True)
