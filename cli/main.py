@@ -101,7 +101,7 @@ EXTRAS = {
 }
 
 # Verb -> extra that brings torch together with everything else that the verb needs.
-VERB_EXTRAS = {"export": "export"}
+VERB_EXTRAS = {"export": "export", "invert": "export"}
 
 
 class LazyCommands(dict[str, Any]):

@@ -7,7 +7,7 @@
     padinv.blend(a, b).paste_back().save("blend.png")
 
 `import padinv` is cheap: it imports neither torch nor onnxruntime. The names below load on first use. Only
-`load_generator`, `load_encoder` and `load_discriminator` need torch.
+`load_generator`, `load_encoder`, `load_discriminator` and `Refiner` need torch.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __version__ = "0.2.0"
 
 # Names that need torch -> module that defines them. The others are those of `padinv.runtime`.
 _TORCH = {
+    "Refiner": "padinv.refiner",
     "load_discriminator": "padinv.checkpoints",
     "load_encoder": "padinv.checkpoints",
     "load_generator": "padinv.checkpoints",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from padinv.checkpoints import load_discriminator as load_discriminator
     from padinv.checkpoints import load_encoder as load_encoder
     from padinv.checkpoints import load_generator as load_generator
+    from padinv.refiner import Refiner as Refiner
     from padinv.runtime import *  # noqa: F403
 
 

@@ -16,9 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from padinv.editability import Editability
 from padinv.losses.lpips import LPIPS
 from padinv.losses.objective import loss_image
 from padinv.models.generator import Generator
+from padinv.models.passes import Latents
+from padinv.refine_search import Best, Search
 from padinv.runtime.errors import UsageError
 
 _SMALLEST_SCALE = 1e-8
@@ -36,7 +39,9 @@ class Optimised:
         wp: [N, L, w_dim].
         const: [N, C_4, 4, 4], or None: the generator's own.
         rings: resolution -> [N, C_r, 4r+4], or None: zero padding.
-        first_loss, loss: [N], before the first step and of the result; `loss` is never larger.
+        first_loss, loss: [N], before the first step and of the result.
+        steps: how many were made.
+        stopped: [N], why each image stopped: 'end' of the steps or the time, 'gain', 'usable'; empty: all at the end.
     """
 
     wp: Tensor
@@ -44,6 +49,8 @@ class Optimised:
     rings: dict[int, Tensor] | None
     first_loss: Tensor
     loss: Tensor
+    steps: int = 0
+    stopped: tuple[str, ...] = ()
 
 
 def refine(
@@ -54,56 +61,96 @@ def refine(
     rings: dict[int, Tensor] | None = None,
     *,
     steps: int = 100,
+    seconds: float | None = None,
     lr: float = 0.02,
+    decay: bool = False,
     reach: float = 0.5,
+    penalty: float = 0.0,
     perceptual: nn.Module | None = None,
     perceptual_weight: float = 0.8,
+    min_gain: float = 0.0,
+    usable: Editability | Callable[[Latents], Tensor] | None = None,
+    consistency: float = 0.0,
+    check_every: int = 10,
 ) -> Optimised:
     """Optimise an encoder's codes and padding for their images; the generator stays as it is.
 
     The loss is the pixel error plus `perceptual_weight` times the perceptual distance, the first two terms of the
-    paper's eq. 6. Codes and padding stay near the encoder's, where editing works: see `reach`.
+    paper's eq. 6. Codes and padding stay near the encoder's, where editing works: see `penalty`, `reach`, `usable`.
 
     Args:
         image: [N, 3, S, S] in [-1, 1].
         wp, const, rings: what the encoder predicted, see `Generator.synthesis`. What is None stays so.
         steps: optimisation steps, of Adam.
+        seconds: a limit in time for the whole batch, beside `steps`.
         lr: learning rate, in units of each tensor's root mean square (for wp: of its distance from w_avg).
+        decay: let the rate fall to a tenth along a cosine.
         reach: the largest change of each tensor, root mean square, in the same units.
+        penalty: added to the loss: this times the mean squared change of each tensor, in the same units.
         perceptual: images, targets [N, 3, S, S] -> [N], such as `LPIPS`.
+        min_gain: at each check, stop with an image whose loss fell by less than this share since the last check.
+        usable: (wp, const, rings) -> bool [N], such as `Editability`. At each check, an image whose codes are no longer
+            usable stops; it keeps those of its last check, or a quarter or half of the way from there if that is
+            usable.
+        consistency: added to the loss: this times the error of an edited reconstruction, see `Editability.error`;
+            `usable` then is an `Editability`. A step takes twice the time.
+        check_every: steps between two checks.
 
     Raises:
-        UsageError: steps, lr or reach are not positive.
+        UsageError: steps, seconds, lr or reach are not positive.
 
     Example:
         found = refine(generator, image, *encoder(image), steps=100)
         better = generator.synthesis(found.wp, found.const, found.rings)
     """
     check_optimisation(steps, lr)
-    if not reach > 0:
-        raise UsageError(f"reach must be positive, not {reach}")
+    for name, value in (("reach", reach), ("seconds", seconds)):
+        if value is not None and not value > 0:
+            raise UsageError(f"{name} must be positive, not {value}")
     padding = ([] if const is None else [const]) + list((rings or {}).values())
     starts = [wp.detach(), *(one.detach() for one in padding)]
     sizes = [_rms(starts[0] - generator.w_avg.detach()), *map(_rms, starts[1:])]
     scales = [size.clamp(min=_SMALLEST_SCALE) for size in sizes]
     offsets = [torch.zeros_like(start).requires_grad_() for start in starts]
     optimizer = torch.optim.Adam(offsets, lr=lr)
-    best, distance = _Best(starts), distance_to(image, perceptual)
+    distance = distance_to(image, perceptual)
+
+    def evaluate(values: list[Tensor]) -> tuple[Tensor, Tensor]:
+        output = loss_image(generator.synthesis(*_arranged(values, const, rings)), image.shape[-1])
+        loss = (output - image).square().mean(dim=(1, 2, 3))
+        if distance is not None:
+            loss = loss + perceptual_weight * distance(output)
+        if penalty == 0:
+            return loss, loss
+        changes = ((v - s) / scale for v, s, scale in zip(values, starts, scales, strict=True))
+        # Not by the root mean square, whose gradient is not a number where nothing has moved yet.
+        moved = torch.stack([change.square().flatten(1).mean(dim=1) for change in changes])
+        return loss, loss + penalty * moved.sum(dim=0)
+
+    search = Search(starts, evaluate, lambda values: _arranged(values, const, rings), usable, min_gain)
+    edits = usable if consistency > 0 and isinstance(usable, Editability) else None
+    clock = Countdown(steps, seconds)
     with frozen(generator), torch.enable_grad():
         for step in range(steps + 1):
+            done = clock.done(step)
             values = [s + scale * offset for s, scale, offset in zip(starts, scales, offsets, strict=True)]
-            output = loss_image(generator.synthesis(*_arranged(values, const, rings)), image.shape[-1])
-            loss = (output - image).square().mean(dim=(1, 2, 3))
-            if distance is not None:
-                loss = loss + perceptual_weight * distance(output)
-            best.keep(loss, values)
-            if step == steps:
+            loss, total = evaluate(values)
+            search.keep(loss, total, values)
+            if edits is not None:
+                total = total + consistency * edits.error(_arranged(values, const, rings), image, step)
+            last = done >= 1
+            if last or (step and step % check_every == 0):
+                search.check()
+            if last or not search.active.any():
                 break
-            _step(optimizer, offsets, loss)
+            for group in optimizer.param_groups:
+                group["lr"] = lr * (0.1 + 0.45 * (1 + math.cos(math.pi * done)) if decay else 1.0)
+            _step(optimizer, offsets, total)
             with torch.no_grad():
                 for offset in offsets:
                     offset.mul_(reach / _rms(offset).clamp(min=reach))
-    return Optimised(*_arranged(best.values, const, rings), best.first_loss, best.loss)
+    found = search.result()
+    return Optimised(*_arranged(found.values, const, rings), search.first_loss, found.loss, step, search.stopped)
 
 
 def project(
@@ -142,7 +189,7 @@ def project(
     random = torch.Generator().manual_seed(seed)
     code = generator.w_avg.detach().expand(count, -1).clone().requires_grad_()
     optimizer = torch.optim.Adam([code], lr=lr)
-    best, distance = _Best([generator.broadcast(code).detach()]), distance_to(image, perceptual)
+    best, distance = Best([generator.broadcast(code).detach()]), distance_to(image, perceptual)
     clock = Countdown(steps, seconds)
     with frozen(generator), torch.enable_grad():
         for step in range(steps + 1):
@@ -190,27 +237,6 @@ class Countdown:
         """Share, from 0 to 1, before step `step`."""
         by_clock = 0.0 if self._seconds is None else (time.perf_counter() - self._start) / self._seconds
         return min(1.0, max(step / self._steps, by_clock))
-
-
-class _Best:
-    """The values of the step with the smallest loss, for every image on its own."""
-
-    def __init__(self, values: list[Tensor]) -> None:
-        self.values = [value.clone() for value in values]
-        self.loss = values[0].new_full((len(values[0]),), math.inf)
-        self.first_loss = self.loss
-        self._begun = False
-
-    def keep(self, loss: Tensor, values: list[Tensor]) -> None:
-        """Take over the values of images whose loss fell."""
-        loss = loss.detach()
-        if not self._begun:
-            self.first_loss, self._begun = loss, True
-        better = loss < self.loss
-        self.loss = torch.where(better, loss, self.loss)
-        for k, value in enumerate(values):
-            mask = better.reshape(-1, *[1] * (value.ndim - 1))
-            self.values[k] = torch.where(mask, value.detach(), self.values[k])
 
 
 def check_optimisation(steps: int, lr: float) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from padinv.runtime.alignment.aligner import Align, Aligner
     from padinv.runtime.images import Fit
     from padinv.runtime.images.inputs import Layout
+    from padinv.runtime.refining import Refiner
 
 DEFAULT_BATCH = 16
 
@@ -187,6 +188,7 @@ class Model:
         layout: Layout = "auto",
         value_range: tuple[float, float] = (0.0, 1.0),
         passes: int | None = None,
+        refiner: Refiner | None = None,
     ) -> Inversion:
         """Invert images. Photographs are aligned by their face first, as `padinv invert` does.
 
@@ -211,6 +213,7 @@ class Model:
                 `generate_float` gives.
             passes: passes of iterative encoding (`padinv train --passes`); None: as many as the encoder was trained
                 for.
+            refiner: improves the encoder's result by optimisation, such as `padinv.Refiner(30)`, which needs torch.
 
         Returns:
             an Inversion of N images that knows this model and its photographs.
@@ -222,6 +225,8 @@ class Model:
         from padinv.runtime.images.inputs import input_images
 
         checked_passes(passes, self.passes, self.bundle.name)  # before anything is read
+        if refiner is not None:
+            refiner.check(self)
         given = input_images(images, layout=layout, value_range=value_range)
         aligner = self._aligner(align, fit, face, landmarks)
         prepared = []
@@ -236,6 +241,9 @@ class Model:
             prepared.append(square)
         x = to_float(np.stack([square.pixels for square in prepared]))
         inversion = self.encode(x, batch_size, passes=passes)
+        if refiner is not None:
+            parts = (refiner.refine(self, inversion[rows], x[rows]) for rows in _batches(len(x), batch_size))
+            inversion = Inversion.concat([part.inversion for part in parts])
         items = [{"source": one.name, **square.item()} for one, square in zip(given, prepared, strict=True)]
         origin = Origin(self, tuple(one.photograph for one in given))
         return Inversion.from_arrays(inversion.arrays(), self.generator_hash, items, origin)

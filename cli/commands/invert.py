@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from padinv.runtime.errors import ExitCode, UsageError
 from padinv.runtime.folders.invert import DEFAULT_OUT, invert_folder
 from padinv.runtime.folders.result import InvertResult
 from padinv.runtime.model import Model
+from padinv.runtime.refining import Budget, Refiner
 from padinv.runtime.reports.models_sheet import models_sheet
 from padinv.runtime.video.clip import find_clips
 
@@ -46,6 +47,28 @@ def command(
             metavar="N",
             min=1,
             help="Passes of iterative encoding; as many as the model was trained for if omitted.",
+        ),
+    ] = None,
+    refine: Annotated[
+        str | None,
+        typer.Option(
+            "--refine",
+            metavar="STEPS|SECONDS",
+            help="Improve each inversion by optimisation through the generator: 30 (steps), or 5s (seconds per "
+            "picture). Needs torch (padinv[export]).",
+        ),
+    ] = None,
+    refine_loss: Annotated[
+        Literal["training", "pixel"],
+        typer.Option(
+            "--refine-loss",
+            help="training: the encoder's loss, which needs LPIPS weights. pixel: the squared error alone.",
+        ),
+    ] = "training",
+    lpips_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--lpips-weights", metavar="FILE", help="LPIPS weights for --refine; the fetched ones if omitted."
         ),
     ] = None,
     vs: Annotated[
@@ -88,6 +111,9 @@ def command(
         raise UsageError("--vs draws a sheet in one process: leave out --json, --shard and --engine ray, or run twice")
     if vs is not None and find_clips(paths, how.fps):
         raise UsageError("--vs draws a sheet of pictures; leave it out for a clip")
+    if refine is None and (lpips_weights is not None or refine_loss != "training"):
+        raise UsageError("--refine-loss and --lpips-weights belong to --refine")
+    refiner = None if refine is None else _refiner(refine, refine_loss, lpips_weights)
     cluster = None
     if engine == "ray":
         gpu = how.backend in ("cuda", "trt", "ort-trt")
@@ -103,6 +129,7 @@ def command(
                 format=format,
                 dtype=dtype,
                 passes=passes,
+                refiner=refiner,
                 shard=shard,
                 cluster=cluster,
                 on_event=show,
@@ -115,6 +142,14 @@ def command(
         code = ExitCode.PARTLY if invert(vs, out / "vs") else code
         _draw_both(how.model, vs, out, overwrite=how.overwrite)
     raise typer.Exit(code)
+
+
+def _refiner(budget: str, loss: str, lpips_weights: Path | None) -> Refiner:
+    """What --refine asks for; torch is imported only here."""
+    parsed = Budget.parse(budget)  # a mistake is said before torch is looked for
+    from padinv.refiner import Refiner as TorchRefiner
+
+    return TorchRefiner(parsed, loss=loss, lpips_weights=lpips_weights)
 
 
 def _draw_both(first: Path | None, second: Path, out: Path, *, overwrite: bool) -> None:
@@ -132,6 +167,8 @@ def sum_up_inversions(result: InvertResult, model: Model, *, shard: str | None =
     """Print what came out; the exit code."""
     clips = any("flicker" in record for record in result.records)
     lines = [] if clips else [_figures(result.means)]
+    before = result.means["encoder_mse"]
+    refined: dict[str, Any] = {} if before is None else {"encoder_mse": before}
     if shard is not None:
         join = "when all shards are done, the same command without --shard joins them and writes the report"
         lines.append(f"shard {shard}: {result.images} of {result.found} images; {join}")
@@ -143,6 +180,7 @@ def sum_up_inversions(result: InvertResult, model: Model, *, shard: str | None =
         mse=result.means["mse"],
         psnr=result.means["psnr"],
         ssim=result.means["ssim"],
+        **refined,
         backend=model.session("encoder").backend,
         model=model.bundle.name,
         log=str(result.out / RESULTS) if result.records else None,
@@ -152,7 +190,12 @@ def sum_up_inversions(result: InvertResult, model: Model, *, shard: str | None =
 def _figures(means: Mapping[str, float | None]) -> str:
     shown = [
         f"{label} {mean:.{digits}f}"
-        for key, label, digits in (("mse", "MSE", 4), ("psnr", "PSNR", 2), ("ssim", "SSIM", 3))
+        for key, label, digits in (
+            ("mse", "MSE", 4),
+            ("encoder_mse", "MSE before refinement", 4),
+            ("psnr", "PSNR", 2),
+            ("ssim", "SSIM", 3),
+        )
         if (mean := means[key]) is not None
     ]
     return f"mean {', '.join(shown)}" if shown else "no figures"

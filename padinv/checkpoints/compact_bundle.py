@@ -20,6 +20,11 @@ def is_bundle(path: Path | str) -> bool:
     return is_model_name(path) or (Path(path) / "model.json").is_file()
 
 
+def is_compact(bundle: Bundle) -> bool:
+    """Whether a bundle's graphs hold the raw weights."""
+    return bundle.manifest.get("compact") is True
+
+
 def _stored(bundle: Bundle, graph: str) -> dict[str, torch.Tensor]:
     """Tensors of a graph by name, as float32."""
     try:

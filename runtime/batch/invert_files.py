@@ -30,6 +30,7 @@ from padinv.runtime.safetensors_file import all_finite
 
 if TYPE_CHECKING:
     from padinv.runtime.batch.ray_engine import Cluster
+    from padinv.runtime.refining import Refiner
 
 VERB = "invert"
 ImageFormat = Literal["png", "jpg", "webp"]
@@ -83,6 +84,7 @@ def invert_files(
     options: Options,
     aligner: Aligner | None = None,
     *,
+    refiner: Refiner | None = None,
     cluster: Cluster | None = None,
     marking: Marking | None = None,
 ) -> Generator[Event, None, None]:
@@ -94,13 +96,14 @@ def invert_files(
     alone, unless `options.overwrite`.
 
     Args:
+        refiner: improves each inversion before it is written; it must be picklable for a cluster.
         cluster: do the work on Ray; None: in this process. The results are the same.
         marking: how the pictures are marked; None: as results of this verb.
 
     Raises:
         OutputError: the results cannot be written. BundleError, BackendError: the model cannot run.
     """
-    step = InvertStep(model, options, aligner, marking)
+    step = InvertStep(model, options, aligner, marking, refiner=refiner)
     tasks = []
     taken = {f"{found.name}.{options.format}".casefold() for found in files}
     for found in files:
@@ -117,15 +120,19 @@ def invert_files(
     # A machine with a cache of its own fetches the same commit; a folder must be on every machine.
     folder = model.bundle.origin if is_cached(model.bundle.folder) else str(model.bundle.folder.resolve())
     how = (model.backend, model.threads, model.precision, model.device)
-    make = partial(_step_elsewhere, folder, how, options, aligner)
+    make = partial(_step_elsewhere, folder, how, options, aligner, refiner)
     yield from run_on_ray(make, tasks, log, cluster, batch_size=options.batch_size, overwrite=options.overwrite)
 
 
 def _step_elsewhere(
-    folder: str, how: tuple[str, int | None, str, str | None], options: Options, aligner: Aligner | None
+    folder: str,
+    how: tuple[str, int | None, str, str | None],
+    options: Options,
+    aligner: Aligner | None,
+    refiner: Refiner | None,
 ) -> InvertStep:
     """The step in another process, with sessions of its own."""
-    return InvertStep(Model.load(folder, *how), options, aligner)
+    return InvertStep(Model.load(folder, *how), options, aligner, refiner=refiner)
 
 
 @dataclass(frozen=True)
@@ -140,12 +147,19 @@ class InvertStep:
     """Reads, encodes and generates pictures; see `engine.Step`."""
 
     def __init__(
-        self, model: Model, options: Options, aligner: Aligner | None = None, marking: Marking | None = None
+        self,
+        model: Model,
+        options: Options,
+        aligner: Aligner | None = None,
+        marking: Marking | None = None,
+        *,
+        refiner: Refiner | None = None,
     ) -> None:
         self.model, self.options = model, options
         self.passes = checked_passes(options.passes, model.passes, model.bundle.name)
         self.aligner = aligner
         self.marking = marking or Marking.of(model.bundle, Command(VERB))
+        self.refiner = refiner
 
     def task(self, found: Found) -> Task:
         """The task of one picture."""
@@ -166,7 +180,9 @@ class InvertStep:
             "dtype": options.dtype,
             "align": self.aligner.conditions if self.aligner is not None and self.aligner.active else None,
             "feather": options.feather if options.paste_back else None,
-            **({"passes": self.passes} if model.passes > 1 else {}),  # older records of other models have no such entry
+            # Results that neither of these decides have no such entry, as in older records.
+            **({"passes": self.passes} if model.passes > 1 else {}),
+            **({} if self.refiner is None else self.refiner.conditions),
         }
         owner = {"source": source, "model": fingerprint}
         return Task(
@@ -188,6 +204,12 @@ class InvertStep:
         x = to_float(np.stack([read.prepared.pixels for _, read in batch]))
         inversion, y = model.reconstruct(x, len(batch), passes=self.passes)
         inversion.items = [{"source": task.name, **read.prepared.item()} for task, read in batch]
+        facts: list[dict[str, Any]] = [{} for _ in batch]
+        if self.refiner is not None:
+            before = metrics.measured(x, average_pool(y, model.spec.image_size))["mse"]
+            refined = self.refiner.refine(model, inversion, x)
+            inversion, y = refined.inversion, model.generate_float(refined.inversion, len(batch))
+            facts = [{"encoder_mse": mse, "refined": one} for mse, one in zip(before, refined.facts, strict=True)]
         seconds = (time.perf_counter() - started) / len(batch)
         measured = metrics.measured(x, average_pool(y, model.spec.image_size))
         pictures = to_uint8(y)
@@ -198,6 +220,7 @@ class InvertStep:
             else self._product(task, read, pictures[i], inversion[i], {
                 **{name: values[i] for name, values in measured.items()},
                 "seconds": round(seconds, 6),
+                **facts[i],
             })
             for i, (task, read) in enumerate(batch)
         ]  # fmt: skip

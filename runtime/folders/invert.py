@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from padinv.runtime.batch.ray_engine import Cluster
     from padinv.runtime.folders.options import PhotoOptions
+    from padinv.runtime.refining import Refiner
 
 DEFAULT_OUT = Path("padinv-out")
 
@@ -43,6 +44,7 @@ def invert_folder(
     format: ImageFormat = "png",
     dtype: Dtype = "float16",
     passes: int | None = None,
+    refiner: Refiner | None = None,
     shard: str | None = None,
     cluster: Cluster | None = None,
     **options: Unpack[PhotoOptions],
@@ -59,6 +61,7 @@ def invert_folder(
         format: of the reconstructions: 'png', 'jpg' or 'webp'.
         dtype: of the inversion files: 'float16' or 'float32'.
         passes: of iterative encoding; None: as many as the model was trained for.
+        refiner: improves each inversion by optimisation, such as `padinv.Refiner(30)`, which needs torch.
         shard: 'I/N': do this part of the images only. A call without it joins the parts, and writes sheet and report.
         cluster: do the work on Ray; None: in this process.
         options: see `PhotoOptions`.
@@ -73,6 +76,8 @@ def invert_folder(
     if clips := clips_of(paths, settings):
         if part is not None or cluster is not None:
             raise UsageError("a clip is made in one process: leave out --shard and --engine ray")
+        if refiner is not None:
+            raise UsageError("--refine improves single pictures; leave it out for a clip")
         return _invert_clips(clips, settings, passes)
     gathered = _gathered(listed(paths), out)
     everything = gathered.files[: settings.limit]
@@ -81,6 +86,8 @@ def invert_folder(
     reader = settings.reader()
     model = reader.model
     checked_passes(passes, model.passes, model.bundle.name)
+    if refiner is not None:
+        refiner.check(model)
     marking = marking_of(settings.marking, model, VERB)
     for graph in ("encoder", "generator"):  # a bundle that does not load must leave no folder behind
         model.session(graph)
@@ -101,14 +108,17 @@ def invert_folder(
     pages = Pages(run, overwrite=settings.overwrite, marking=marking)
     with ResultsLog(out) if part is None else ShardLog(out, part) as log:
         run.note(model.notes)
-        events = invert_files(model, files, log, how, reader.aligner, cluster=cluster, marking=marking)
+        events = invert_files(model, files, log, how, reader.aligner, refiner=refiner, cluster=cluster, marking=marking)
         try:
             run.follow(events, Started("inverting", len(files)))
         except OutputError:
             wanted = {}  # where a result does not fit, a sheet would not either
             raise
         finally:  # also when interrupted
-            _lay_out(model, log, run.outcome, pages, [kind for kind, asked in wanted.items() if asked], passes)
+            facts = {} if refiner is None else {"Refinement": refiner.conditions["refine"]}
+            if model.passes > 1:
+                facts["Passes"] = str(passes or model.passes)
+            _lay_out(model, log, run.outcome, pages, [kind for kind, asked in wanted.items() if asked], facts)
     return InvertResult(**vars(run.result(pages.made)), images=len(files), found=len(everything))
 
 
@@ -149,7 +159,7 @@ def _same(path: str | Path, out: Path) -> bool:
 
 
 def _lay_out(
-    model: Model, log: ResultsLog, outcome: Outcome, pages: Pages, wanted: Sequence[str], passes: int | None
+    model: Model, log: ResultsLog, outcome: Outcome, pages: Pages, wanted: Sequence[str], more: Mapping[str, str]
 ) -> None:
     """Write the contact sheet and the page, unless those of an earlier run still show everything."""
     records = sorted(log.of_verb(VERB), key=lambda record: str(record["name"]))
@@ -171,9 +181,7 @@ def _lay_out(
     if "sheet" in todo:
         _write_sheet(records, original, result, pages)
     if "report" in todo:
-        facts = model_facts(model, "encoder")
-        if model.passes > 1:
-            facts["Passes"] = str(passes or model.passes)
+        facts = {**model_facts(model, "encoder"), **more}
         pages.report(report_html(records, original, result, facts, outcome.skipped, folder=log.out, size=size))
 
 

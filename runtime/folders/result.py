@@ -56,7 +56,7 @@ class FolderResult:
         return f"{type(self).__name__}({str(self.out)!r}: {done} done, {kept} kept, {skipped} skipped)"
 
 
-METRICS = ("mse", "psnr", "ssim")
+METRICS = ("mse", "psnr", "ssim", "encoder_mse")
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -72,7 +72,7 @@ class InvertResult(FolderResult):
 
     @property
     def means(self) -> dict[str, float | None]:
-        """'mse' (on [-1, 1]), 'psnr' (dB) and 'ssim' -> mean over all results, or None where there are none."""
+        """'mse' (on [-1, 1]), 'psnr' (dB), 'ssim' and 'encoder_mse' (of refined ones) -> mean, or None without any."""
         values = {key: [r[key] for r in self.records if isinstance(r.get(key), (int, float))] for key in METRICS}
         return {key: sum(found) / len(found) if found else None for key, found in values.items()}
 

@@ -18,6 +18,8 @@ LIMIT = 400  # results whose pictures are in the page; the page links to the fil
 SHOWN_SIDE = 512  # larger pictures are shown at this size
 
 _COLUMNS = (Column("MSE", 4), Column("PSNR", 2, " dB", "low"), Column("SSIM", 3, "", "low"))
+_KEYS = ("mse", "psnr", "ssim")  # of the columns, in a record
+_BEFORE = Column("MSE before refinement", 4)
 _LABELS = ("Original", "Reconstruction")
 
 
@@ -46,10 +48,13 @@ def report_html(
     """
     records = sorted(records, key=lambda record: str(record["name"]))
     count = len(records)
+    refined = any("encoder_mse" in record for record in records)
+    columns = (*_COLUMNS, _BEFORE) if refined else _COLUMNS
+    keys = (*_KEYS, "encoder_mse") if refined else _KEYS
     cards = [
-        _card(record, folder, size, originals(record), results(record))
+        _card(record, folder, size, originals(record), results(record), keys)
         if place < LIMIT
-        else _linked(record, folder, size)
+        else _linked(record, folder, size, keys)
         for place, record in enumerate(records)
     ]
     lines = ["Each picture beside what the generator makes of its inversion. Select one to enlarge it."]
@@ -63,7 +68,7 @@ def report_html(
         cards,
         _LABELS,
         facts=facts,
-        columns=_COLUMNS,
+        columns=columns,
         figures=_summary(records),
         lines=lines,
         skipped=skipped,
@@ -72,14 +77,19 @@ def report_html(
 
 
 def _card(
-    record: Mapping[str, Any], folder: Path, size: int, original: np.ndarray | None, result: np.ndarray | None
+    record: Mapping[str, Any],
+    folder: Path,
+    size: int,
+    original: np.ndarray | None,
+    result: np.ndarray | None,
+    keys: Sequence[str],
 ) -> Card:
     file = None if result is None else _result_file(record, folder)
-    values, warnings = _values(record), _warnings(record, size)
+    values, warnings = _values(record, keys), _warnings(record, size)
     return Card(str(record["name"]), original, result, second_file=file, values=values, warnings=warnings)
 
 
-def _linked(record: Mapping[str, Any], folder: Path, size: int) -> Card:
+def _linked(record: Mapping[str, Any], folder: Path, size: int, keys: Sequence[str]) -> Card:
     """A card of a record whose pictures are not read; the browser reads their files when it shows them."""
     aligned = record.get("transform") is not None
     return Card(
@@ -87,7 +97,7 @@ def _linked(record: Mapping[str, Any], folder: Path, size: int) -> Card:
         first_file=address(Path(str(record["source"])), folder) if "source" in record else None,
         second_file=_result_file(record, folder),
         labels=("Photograph", _LABELS[1]) if aligned else None,
-        values=_values(record),
+        values=_values(record, keys),
         warnings=_warnings(record, size),
     )
 
@@ -99,8 +109,8 @@ def _result_file(record: Mapping[str, Any], folder: Path) -> str | None:
         return None
 
 
-def _values(record: Mapping[str, Any]) -> list[float | None]:
-    found = [record.get(key) for key in ("mse", "psnr", "ssim")]
+def _values(record: Mapping[str, Any], keys: Sequence[str]) -> list[float | None]:
+    found = [record.get(key) for key in keys]
     return [value if isinstance(value, (int, float)) else None for value in found]
 
 
@@ -125,14 +135,16 @@ def _number(value: Any, digits: int, unit: str = "") -> str:
 def _summary(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     seconds = _mean(records, "seconds")
     milliseconds = None if seconds is None else 1000 * seconds
+    before = _mean(records, "encoder_mse")
     return [
         (f"{len(records):,}", "pictures"),
         (_number(_mean(records, "mse"), 4), "mean MSE, on [−1, 1]"),
+        *([] if before is None else [(_number(before, 4), "mean MSE before refinement")]),
         (_number(_mean(records, "psnr"), 2, " dB"), "mean PSNR"),
         (_number(_mean(records, "ssim"), 3), "mean SSIM"),
         (
             _number(milliseconds, 0 if milliseconds and milliseconds >= 10 else 1, " ms"),
-            "per image, encoder and generator",
+            "per image, encoder and generator" if before is None else "per image, with refinement",
         ),
     ]
 
