@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from padinv.export.graph_table import Graph
 from padinv.export.onnx_export import DEFAULT_OPSET, anonymous, quiet_dynamo, require_packages, use_dynamo
-from padinv.export.onnx_modules import complete
+from padinv.export.onnx_modules import complete, rings_and_spatial
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
 from padinv.runtime.errors import UsageError
+from padinv.runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -53,14 +54,27 @@ class CompactEncoder(nn.Module):
 
 
 class CompactGenerator(nn.Module):
-    """wp, const, pad_4, pad_8, ... -> output; parameters are called `generator.*`."""
+    """wp, const, pad_4, pad_8, ..., spatial_r -> output; parameters are called `generator.*`."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Generator, spec: ModelSpec | None = None) -> None:
         super().__init__()
         self.generator = generator
+        self.spec = spec or generator.spec
 
-    def forward(self, wp: Tensor, const: Tensor, pads: tuple[Tensor, ...]) -> Tensor:
-        return self.generator.synthesis(wp, const, dict(zip(self.generator.spec.pad_resolutions, pads, strict=True)))
+    def forward(self, wp: Tensor, const: Tensor, form: tuple[Tensor, ...]) -> Tensor:
+        rings, spatial = rings_and_spatial(self.spec, form)
+        return self.generator.synthesis(wp, const, rings, spatial=spatial)
+
+
+class CompactSpatial(nn.Module):
+    """image, reconstruction -> spatial_r, ...; parameters are called `encoder.spatial.*`."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, image: Tensor, reconstruction: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.encoder.spatial_code(image, reconstruction).values())
 
 
 class CompactMapping(nn.Module):

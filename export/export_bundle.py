@@ -31,7 +31,6 @@ from padinv.runtime.files import open_regular, write_bytes, write_text
 if TYPE_CHECKING:
     from padinv.checkpoints.generator_encoder import Pair
 
-GRAPHS = ("encoder", "generator", "mapping")
 HALF_METHOD = "float16 graphs in onnxruntime on the CPU, which computes most float16 operators in float32"
 MAX_CARD_BYTES = 1 << 20
 
@@ -95,7 +94,14 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     import torch
 
     from padinv.checkpoints import generator_hash, save_model
-    from padinv.export.compact_modules import CompactEncoder, CompactGenerator, CompactMapping, rounded, to_compact_onnx
+    from padinv.export.compact_modules import (
+        CompactEncoder,
+        CompactGenerator,
+        CompactMapping,
+        CompactSpatial,
+        rounded,
+        to_compact_onnx,
+    )
     from padinv.export.deeper_rings import with_all_rings
     from padinv.export.fp16_reductions import widen_sums
     from padinv.export.graph_check import audit
@@ -103,7 +109,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     from padinv.export.model_card import model_card
     from padinv.export.modulation import write_modulation
     from padinv.export.onnx_export import DEFAULT_OPSET, require_packages, to_onnx
-    from padinv.export.onnx_modules import EncoderGraph, GeneratorGraph, MappingGraph, check_pair
+    from padinv.export.onnx_modules import EncoderGraph, GeneratorGraph, MappingGraph, SpatialGraph, check_pair
     from padinv.export.provenance import provenance
     from padinv.export.torch_reference import torch_run
 
@@ -130,7 +136,7 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
     card = _read_card(options.card)
     require_packages()
     import_onnxruntime()
-    spec, opset = pair.generator.spec, options.opset or DEFAULT_OPSET
+    spec, opset = pair.encoder.spec, options.opset or DEFAULT_OPSET  # the generator's, with the spatial codes
     table = graphs(spec, pair.encoder.config.passes)
     constants = {"w_avg": pair.generator.w_avg.numpy(), "const": pair.generator.const.detach().numpy()}
     with staged_folder(out, options.overwrite) as folder:
@@ -151,18 +157,24 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
 
         if options.compact:
             write_compact("encoder", CompactEncoder(pair.encoder))
-            write_compact("generator", CompactGenerator(pair.generator))
+            write_compact("generator", CompactGenerator(pair.generator, spec))
             write_compact("mapping", CompactMapping(pair.generator))
+            if spec.spatial_resolutions:
+                write_compact("spatial", CompactSpatial(pair.encoder))
         else:
             write("encoder", EncoderGraph(pair.encoder), False)
-            write("generator", GeneratorGraph(pair.generator), False)
+            write("generator", GeneratorGraph(pair.generator, spec=spec), False)
             write("mapping", MappingGraph(pair.generator), False)
+            if spec.spatial_resolutions:
+                write("spatial", SpatialGraph(pair.encoder), False)
         _write_constants(folder / "constants.safetensors", constants)
         if not options.compact:  # a compact graph holds the weights under their names
             write_modulation(folder, pair.generator)
         if options.half:
             write("encoder", EncoderGraph(pair.encoder, torch.float16), True)
-            write("generator", GeneratorGraph(pair.generator, torch.float16), True)
+            write("generator", GeneratorGraph(pair.generator, torch.float16, spec), True)
+            if spec.spatial_resolutions:
+                write("spatial", SpatialGraph(pair.encoder, torch.float16), True)
         if options.weights:
             save_model(folder / "weights.safetensors", pair.generator, pair.encoder, half=True)
 
@@ -172,11 +184,14 @@ def export_bundle(pair: Pair, out: Path | str, options: Options, step: Step = la
         )
         step("comparing onnxruntime with torch")
         parity = {
-            "fp32": _parity(compare(expected, _files(folder), GRAPHS, ONNX), "float32 graphs in onnxruntime, CPU", ONNX)
+            "fp32": _parity(
+                compare(expected, _files(folder), tuple(table), ONNX), "float32 graphs in onnxruntime, CPU", ONNX
+            )
         }
         if options.half:
             step("comparing the float16 graphs")
-            twins = compare(expected, _files(folder, half=True), GRAPHS[:2], ONNX_HALF)
+            halved = tuple(name for name in table if name != "mapping")
+            twins = compare(expected, _files(folder, half=True), halved, ONNX_HALF)
             parity["fp16"] = _parity(twins, HALF_METHOD, ONNX_HALF)
         tuned = {"tuned": tune_files(folder, spec, expected, step)} if options.tune else {}
         engines: dict[str, Any] = {}

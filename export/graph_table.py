@@ -20,7 +20,7 @@ class Graph:
     """A graph's names and shapes.
 
     Attributes:
-        name: 'encoder', 'generator' or 'mapping'.
+        name: 'encoder', 'generator', 'mapping' or 'spatial'.
         inputs, outputs: graph name -> shape without the batch axis, in graph order. The batch axis is always first,
             dynamic, and called 'batch'.
     """
@@ -48,10 +48,14 @@ class Graph:
 
 def graphs(spec: ModelSpec, passes: int = 1) -> dict[str, Graph]:
     """The graphs of a model by name, as docs/how-it-works.md names them; `passes` of the encoder."""
-    resolution = spec.resolution
-    latents = spec.latent_shapes
-    return {
-        "encoder": Graph("encoder", dict(encoder_inputs(spec.image_size, passes)), latents),
-        "generator": Graph("generator", latents, {"output": (3, resolution, resolution)}),
+    size, resolution = spec.image_size, spec.resolution
+    table = {
+        "encoder": Graph("encoder", dict(encoder_inputs(size, passes)), spec.encoder_shapes),
+        "generator": Graph("generator", spec.latent_shapes, {"output": (3, resolution, resolution)}),
         "mapping": Graph("mapping", {"z": (spec.z_dim,)}, {"w": (spec.w_dim,)}),
     }
+    if spec.spatial_resolutions:
+        pictures: dict[str, tuple[int, ...]] = {"image": (3, size, size), "reconstruction": (3, size, size)}
+        codes: dict[str, tuple[int, ...]] = {name: tuple(shape) for name, shape in spec.spatial_shapes.items()}
+        table["spatial"] = Graph("spatial", pictures, codes)
+    return table

@@ -94,8 +94,11 @@ class LeanConv(nn.Module):
             self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
             self.conv.weight.data = weight.to(dtype)
 
-    def forward(self, x: Tensor, w: Tensor, ring: Tensor | None = None) -> Tensor:
-        """x [N, C_in, h, h], w [N, w_dim] float32, ring [N, C_in, 4h+4] float32 or None -> [N, C_out, r, r]."""
+    def forward(self, x: Tensor, w: Tensor, ring: Tensor | None = None, spatial: Tensor | None = None) -> Tensor:
+        """x [N, C_in, h, h], w [N, w_dim], ring [N, C_in, 4h+4] or None -> [N, C_out, r, r].
+
+        w, ring and the spatial code [N, C_in, h, h] are float32.
+        """
         style = self.affine(w)  # [N, C_in]
         eps = self.eps
         if self.half_range:
@@ -103,8 +106,11 @@ class LeanConv(nn.Module):
             style = style / peak
             eps = eps / peak.square()
             ring = None if ring is None else ring / peak.unsqueeze(2)
+            spatial = None if spatial is None else spatial / peak[:, :, None, None]
         demod = torch.rsqrt(F.linear(style.square(), self.power) + eps) * SQRT2  # [N, C_out]
         x = x * style.to(x.dtype)[:, :, None, None]
+        if spatial is not None:
+            x = x + spatial.to(x.dtype)
         if ring is not None:
             y = F.conv2d(concat_ring(x, ring.to(x.dtype)), self.conv.weight)
         else:
@@ -149,13 +155,17 @@ class LeanGenerator(nn.Module):
         self.to_rgb = nn.ModuleList(LeanToRGB(layer, dtype) for layer in generator.to_rgb)  # type: ignore[arg-type]
         self.eval().requires_grad_(False)
 
-    def forward(self, wp: Tensor, const: Tensor, rings: dict[int, Tensor]) -> Tensor:
-        """wp [N, L, w_dim], const [N, C_4, 4, 4], rings {r: [N, C_r, 4r+4]} -> [N, 3, R, R]."""
-        x = self.layers[0](const.to(self.dtype), wp[:, 0], rings.get(4))
+    def forward(
+        self, wp: Tensor, const: Tensor, rings: dict[int, Tensor], spatial: dict[int, Tensor] | None = None
+    ) -> Tensor:
+        """wp [N, L, w_dim], const [N, C_4, 4, 4], rings {r: [N, C_r, 4r+4]}, spatial {r: [N, C_r, r, r]} ->
+        [N, 3, R, R]."""
+        spatial = spatial or {}
+        x = self.layers[0](const.to(self.dtype), wp[:, 0], rings.get(4), spatial.get(4))
         image = self.to_rgb[0](x, wp[:, 1])
         for k, resolution in enumerate(self.spec.resolutions[1:], start=1):
             x = self.layers[2 * k - 1](x, wp[:, 2 * k - 1])
-            x = self.layers[2 * k](x, wp[:, 2 * k], rings.get(resolution))
+            x = self.layers[2 * k](x, wp[:, 2 * k], rings.get(resolution), spatial.get(resolution))
             image = upsample_image(image) + self.to_rgb[k](x, wp[:, 2 * k + 1])
         result: Tensor = image
         return result
@@ -239,3 +249,20 @@ class LeanEncoder(nn.Module):
         """image, error [N, 3, S, S] -> (wp, const or None, rings or None), as `Encoder`."""
         result: tuple[Tensor, Tensor | None, dict[int, Tensor] | None] = self.encoder(image.to(self.dtype), error)
         return result
+
+
+class LeanSpatial(nn.Module):
+    """The spatial encoder of an encoder without batch normalisation; its inputs and outputs are float32."""
+
+    def __init__(self, encoder: Encoder, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        assert encoder.spatial is not None
+        self.spatial = copy.deepcopy(encoder.spatial).eval().requires_grad_(False)
+        fold_batchnorm(self.spatial)
+        self.spatial.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, image: Tensor, reconstruction: Tensor) -> dict[int, Tensor]:
+        """image, reconstruction [N, 3, S, S] in [-1, 1] -> {r: [N, C_r, r, r]}, as `Encoder.spatial_code`."""
+        codes = self.spatial(image.to(self.dtype), reconstruction.to(self.dtype))
+        return {r: code.float() for r, code in codes.items()}

@@ -1,11 +1,13 @@
-"""The three graphs of a bundle in torch: one wrapper module each."""
+"""The graphs of a bundle in torch: one wrapper module each."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from padinv.export.inference_modules import LeanEncoder, LeanGenerator, LeanMapping
+from padinv.export.inference_modules import LeanEncoder, LeanGenerator, LeanMapping, LeanSpatial
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
 from padinv.runtime.errors import MismatchError
@@ -42,16 +44,34 @@ def complete(
 
 
 class GeneratorGraph(nn.Module):
-    """wp, const, pad_4, pad_8, ... -> output."""
+    """wp, const, pad_4, pad_8, ..., spatial_r -> output; the encoder's `spec` names the spatial codes."""
 
-    def __init__(self, generator: Generator, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, generator: Generator, dtype: torch.dtype = torch.float32, spec: ModelSpec | None = None) -> None:
         super().__init__()
-        self.spec = generator.spec
+        self.spec = spec or generator.spec
         self.lean = LeanGenerator(generator, dtype)
 
-    def forward(self, wp: Tensor, const: Tensor, pads: tuple[Tensor, ...]) -> Tensor:
-        result: Tensor = self.lean(wp, const, dict(zip(self.spec.pad_resolutions, pads, strict=True)))
+    def forward(self, wp: Tensor, const: Tensor, form: tuple[Tensor, ...]) -> Tensor:
+        result: Tensor = self.lean(wp, const, *rings_and_spatial(self.spec, form))
         return result
+
+
+def rings_and_spatial(spec: ModelSpec, form: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """What follows `const` among the generator's inputs, in graph order -> rings and spatial codes by resolution."""
+    count = len(spec.pad_resolutions)
+    rings = dict(zip(spec.pad_resolutions, form[:count], strict=True))
+    return rings, dict(zip(spec.spatial_resolutions, form[count:], strict=True))
+
+
+class SpatialGraph(nn.Module):
+    """image, reconstruction -> spatial_r, ..."""
+
+    def __init__(self, encoder: Encoder, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.lean = LeanSpatial(encoder, dtype)
+
+    def forward(self, image: Tensor, reconstruction: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.lean(image, reconstruction).values())
 
 
 class MappingGraph(nn.Module):
@@ -74,7 +94,7 @@ def check_pair(generator: Generator, encoder: Encoder) -> None:
     """
     if generator.spec != encoder.spec:
         a, b = generator.spec.to_dict(), encoder.spec.to_dict()
-        field = next(name for name in a if a[name] != b[name] and name != "extra")
+        field = next(name for name in a if a[name] != b.get(name) and name != "extra")
         raise MismatchError(
             f"the encoder was made for another generator ({field} is {b[field]}, the generator's is {a[field]}), "
             "so nothing was exported"

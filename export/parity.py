@@ -91,6 +91,7 @@ def make_reference(
         "wp": np.repeat(codes(z)[:, None], spec.num_layers, axis=1),
         "const": np.repeat(constants["const"][None], ROWS, axis=0),
         **zeros(ROWS),
+        **{name: np.zeros((ROWS, *shape), np.float32) for name, shape in spec.spatial_shapes.items()},
     }
     pictures = np.clip(run("generator", plain)["output"], -1, 1)
     image = average_pool(pictures, spec.image_size).astype(np.float32)
@@ -102,13 +103,24 @@ def make_reference(
         "wp": np.stack([codes(normal(ROWS, spec.z_dim)) for _ in range(spec.num_layers)], axis=1),
         "const": constants["const"] + 0.3 * constants["const"].std() * normal(ROWS, *spec.const_shape),
         **{f"pad_{r}": 0.5 * normal(ROWS, *spec.ring_shape(r)) for r in spec.pad_resolutions},
+        **{name: 0.2 * normal(ROWS, *shape) for name, shape in spec.spatial_shapes.items()},
     }
+    predicted |= {name: np.zeros((ROWS, *shape), np.float32) for name, shape in spec.spatial_shapes.items()}
+    pairs, spatial = {}, {}
+    if spec.spatial_resolutions:
+        shown = average_pool(run("generator", predicted)["output"], spec.image_size).astype(np.float32)
+        pairs = {"image": image, "reconstruction": shown}
+        spatial = run("spatial", pairs)
+        predicted |= spatial
     latents = {}
     for name in spec.latent_shapes:
         latents[name] = predicted[name].copy()
         latents[name][1::2] = wild[name][1::2]
     feeds = {"encoder": seen, "generator": latents, "mapping": {"z": z}}
-    outputs = {"encoder": predicted, **{graph: run(graph, feeds[graph]) for graph in ("generator", "mapping")}}
+    encoded = {name: predicted[name] for name in spec.encoder_shapes}
+    outputs = {"encoder": encoded, **{graph: run(graph, feeds[graph]) for graph in ("generator", "mapping")}}
+    if spatial:
+        feeds["spatial"], outputs["spatial"] = pairs, spatial
     return Reference(feeds, outputs, run("generator", predicted)["output"])
 
 
@@ -135,7 +147,10 @@ def compare(expected: Reference, run: Run, graphs: tuple[str, ...], limits: Limi
                 entry = found.setdefault(graph, {}).setdefault(name, {})
                 entry[str(batch)] = _difference(wanted[-batch:], outputs[name], f"{graph} ({name}, {batch})", limits)
     if {"encoder", "generator"} <= set(graphs):
-        pictures = run("generator", run("encoder", expected.feeds["encoder"]))["output"]
+        latents = run("encoder", expected.feeds["encoder"])
+        if "spatial" in expected.feeds:
+            latents |= run("spatial", expected.feeds["spatial"])
+        pictures = run("generator", latents)["output"]
         found["reconstruction"] = _difference(expected.reconstruction, pictures, "reconstruction", limits)
     return found
 

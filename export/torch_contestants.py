@@ -43,6 +43,7 @@ def torch_contestants(
             networks.session("encoder", precision),
             networks.session("generator", precision),
             device,
+            spatial=networks.session("spatial", precision) if networks.spec.spatial_resolutions else None,
         )
         for precision in wanted
     ]

@@ -15,7 +15,9 @@ from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
 from padinv.runtime.backends.protocol import on_host
 from padinv.runtime.errors import BackendError, MismatchError
-from padinv.runtime.passes import ERROR, encoder_inputs
+from padinv.runtime.graphs import graph_names
+from padinv.runtime.passes import ERROR
+from padinv.runtime.spatial import with_neutral
 
 PRECISIONS = ("fp64", "fp32", "tf32", "bf16", "fp16")
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,7 +42,7 @@ class TorchNetworks:
         threads: int | None = None,
     ) -> None:
         self.threads = threads
-        self.spec = generator.spec
+        self.spec = encoder.spec  # names the spatial codes, too
         self.device = torch.device(device)
         kind = torch.float64 if double else torch.float32
         self.kind = kind
@@ -48,7 +50,7 @@ class TorchNetworks:
         self.encoder: Encoder = _on(encoder, self.device, kind)
 
     def session(self, graph: str, precision: str = "fp32") -> TorchSession:
-        """The session of 'encoder', 'generator' or 'mapping'."""
+        """The session of 'encoder', 'generator', 'mapping' or 'spatial'."""
         return TorchSession(self, graph, precision)
 
     def compute(self, graph: str, feeds: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -60,10 +62,14 @@ class TorchNetworks:
             return {"w": self.generator.mapping(feeds["z"])}
         if graph == "generator":
             rings = {r: feeds[f"pad_{r}"] for r in spec.pad_resolutions}
-            return {"output": self.generator.synthesis(feeds["wp"], feeds["const"], rings)}
+            spatial = {r: feeds[f"spatial_{r}"] for r in spec.spatial_resolutions}
+            return {"output": self.generator.synthesis(feeds["wp"], feeds["const"], rings, spatial=spatial)}
+        if graph == "spatial":
+            codes = self.encoder.spatial_code(feeds["image"], feeds["reconstruction"])
+            return {f"spatial_{r}": code for r, code in codes.items()}
         wp, const, predicted = self.encoder(feeds["image"], feeds.get(ERROR))
         values = (wp, *complete(spec, self.encoder.const, wp, const, predicted))
-        return dict(zip(spec.latent_shapes, values, strict=True))
+        return dict(zip(spec.encoder_shapes, values, strict=True))
 
 
 def _on(module: Any, device: torch.device, kind: torch.dtype) -> Any:
@@ -78,10 +84,7 @@ class TorchSession:
     """One graph of `TorchNetworks`; see `padinv.runtime.backends.Session`. `run_held` leaves outputs on the device."""
 
     def __init__(self, networks: TorchNetworks, graph: str, precision: str) -> None:
-        latents = tuple(networks.spec.latent_shapes)
-        images = tuple(encoder_inputs(networks.spec.image_size, networks.encoder.config.passes))
-        names = {"encoder": (images, latents), "generator": (latents, ("output",)), "mapping": (("z",), ("w",))}
-        self.inputs, self.outputs = names[graph]
+        self.inputs, self.outputs = graph_names(networks.spec, networks.encoder.config.passes)[graph]
         self.backend = f"torch, {networks.device.type}"
         self.notes: list[str] = []
         self._networks, self._graph, self._precision = networks, graph, precision
@@ -92,6 +95,8 @@ class TorchSession:
 
     def run_held(self, feeds: Mapping[str, Any]) -> dict[str, HeldTensor]:
         """Like `run`, but outputs stay on the device, and inputs may come from there."""
+        if self._graph == "generator":
+            feeds = with_neutral(self._networks.spec, feeds)
         if set(feeds) != set(self.inputs):
             raise MismatchError(f"the {self._graph} takes {', '.join(self.inputs)}, not {', '.join(sorted(feeds))}")
         networks = self._networks

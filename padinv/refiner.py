@@ -148,7 +148,7 @@ class Refiner:
             {"steps": found.steps, "stopped": why, "edits": round(value, 4)}
             for why, value in zip(found.stopped, deviation, strict=True)
         ]
-        return Refined(_inversion(inversion, latents), facts)
+        return Refined(model.with_spatial(_inversion(inversion, latents), x), facts)
 
     def _networks(self, model: Model) -> tuple[Generator, LPIPS | None, float, list[Latents]]:
         key = model.bundle.fingerprint

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILTIN_NAME", "FORMAT", "GRAPHS", "MANIFEST", "Bundle", "builtin_bundle", "read_bundle", "write_manifest"]
 
-GRAPHS = ("encoder", "generator", "mapping")
+GRAPHS = ("encoder", "generator", "mapping", "spatial")  # the last only where the encoder predicts a spatial code
 TUNED_SUFFIX = ".tuned.onnx"
 
 

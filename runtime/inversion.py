@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +37,7 @@ _HINTS = {
 }
 
 _PAD = re.compile(r"pad_([1-9][0-9]{0,3})\Z")
+_SPATIAL = re.compile(r"spatial_([1-9][0-9]{0,3})\Z")
 _HASH = re.compile(r"[0-9a-zA-Z:_.-]{0,128}\Z")
 Dtype = Literal["float16", "float32"]
 _DTYPES = {"float16": np.float16, "float32": np.float32}
@@ -56,6 +57,9 @@ class Inversion:
             `transform` (2 x 3, source pixels -> fractions of the aligned square; or None), `fit` ('crop' or 'pad') and
             `box` [left, top, right, bottom], the square of the source that was resized to the model's input.
         origin: the model and the photographs, for `images` and `paste_back`; None after loading: files do not keep it.
+        spatial: resolution r -> spatial code [N, C+3, r, r]: what is added to the padded convolution's input inside the
+            ring, and the colours of the reconstruction it belongs to (beyond the paper; `padinv.runtime.spatial`). A
+            missing resolution means zero, its neutral value.
 
     Raises:
         MismatchError: shapes that do not belong together.
@@ -67,11 +71,13 @@ class Inversion:
     generator_hash: str = ""
     items: list[dict[str, Any]] = field(default_factory=list)
     origin: Origin | None = field(default=None, repr=False)
+    spatial: dict[int, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.wp = np.asarray(self.wp, dtype=np.float32)
         self.const = np.asarray(self.const, dtype=np.float32)
         self.rings = {int(r): np.asarray(ring, dtype=np.float32) for r, ring in sorted(self.rings.items())}
+        self.spatial = {int(r): np.asarray(code, dtype=np.float32) for r, code in sorted(self.spatial.items())}
         problem = _shape_problem({name: array.shape for name, array in self.arrays().items()})
         if problem:
             raise MismatchError(f"these arrays are not one inversion: {problem}")
@@ -115,6 +121,7 @@ class Inversion:
             self.generator_hash,
             [dict(item) for item in items],
             None if self.origin is None else self.origin.take(np.arange(n)[index].tolist()),
+            {r: code[index] for r, code in self.spatial.items()},
         )
 
     def __iter__(self) -> Iterator[Inversion]:
@@ -123,7 +130,8 @@ class Inversion:
     def __repr__(self) -> str:
         rings = ", ".join(map(str, self.rings)) or "none"
         count = "1 image" if len(self) == 1 else f"{len(self)} images"
-        return f"Inversion({count}, wp {list(self.wp.shape[1:])}, rings at {rings})"
+        spatial = f", spatial code at {', '.join(map(str, self.spatial))}" if self.spatial else ""
+        return f"Inversion({count}, wp {list(self.wp.shape[1:])}, rings at {rings}{spatial})"
 
     def _repr_png_(self) -> bytes | None:
         """What a notebook shows: the first images side by side."""
@@ -179,7 +187,20 @@ class Inversion:
             self.generator_hash,
             json.loads(json.dumps(self.items)),
             self.origin,
+            {r: code.copy() for r, code in self.spatial.items()},
         )
+
+    def without_spatial(self) -> Inversion:
+        """The same latents and padding with the neutral spatial code. Arrays are shared."""
+        return replace(self, items=[dict(item) for item in self.items], spatial={})
+
+    def with_spatial_of(self, other: Inversion) -> Inversion:
+        """This inversion with zeros for each spatial code that only `other` has, so that both hold the same arrays."""
+        missing = {r: code.shape[1:] for r, code in other.spatial.items() if r not in self.spatial}
+        if not missing:
+            return self
+        zeros = {r: np.zeros((len(self), *shape), np.float32) for r, shape in missing.items()}
+        return replace(self, spatial={**self.spatial, **zeros})
 
     @classmethod
     def concat(cls, parts: Sequence[Inversion]) -> Inversion:
@@ -190,8 +211,11 @@ class Inversion:
         """
         if not parts:
             raise UsageError("nothing to concatenate: give at least one inversion")
-        first = parts[0]
+        fullest = parts[0]
         for part in parts[1:]:
+            fullest = fullest.with_spatial_of(part)
+        first, *others = parts = [part.with_spatial_of(fullest) for part in parts]
+        for part in others:
             require_same_generator(first.generator_hash, part.generator_hash)
             for name, array in first.arrays().items():
                 other = part.arrays().get(name)
@@ -204,12 +228,14 @@ class Inversion:
             first.generator_hash,
             [dict(item) for part in parts for item in part.items],
             _joined_origins(parts),
+            {r: np.concatenate([part.spatial[r] for part in parts]) for r in first.spatial},
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Graph name -> array: `wp`, `const`, `pad_4`, `pad_8`, ... The arrays are this inversion's own, not copies."""
+        """Graph name -> array: `wp`, `const`, `pad_4`, `pad_8`, ..., `spatial_r` where there is one; not copies."""
         named = {"wp": self.wp, "const": self.const}
         named.update({f"pad_{r}": ring for r, ring in self.rings.items()})
+        named.update({f"spatial_{r}": code for r, code in self.spatial.items()})
         return named
 
     @classmethod
@@ -223,17 +249,20 @@ class Inversion:
         """The inverse of `arrays`.
 
         Raises:
-            MismatchError: a name that is none of `wp`, `const`, `pad_r`; a missing one; shapes that do not fit.
+            MismatchError: a name that is none of `wp`, `const`, `pad_r`, `spatial_r`; a missing one; shapes that do not
+                fit.
         """
-        rings = {}
+        rings, spatial = {}, {}
         for name, array in arrays.items():
             if match := _PAD.match(name):
                 rings[int(match[1])] = array
+            elif match := _SPATIAL.match(name):
+                spatial[int(match[1])] = array
             elif name not in ("wp", "const"):
                 raise MismatchError(f"{name!r} is not part of an inversion")
         if missing := [name for name in ("wp", "const") if name not in arrays]:
             raise MismatchError(f"an inversion needs {' and '.join(missing)}")
-        return cls(arrays["wp"], arrays["const"], rings, generator_hash, items or [], origin)
+        return cls(arrays["wp"], arrays["const"], rings, generator_hash, items or [], origin, spatial)
 
     def save(self, path: Path | str, dtype: str = "float16") -> None:
         """Write one `.safetensors` file atomically.
@@ -330,12 +359,17 @@ def _shape_problem(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     for name, shape in shapes.items():
         if name in ("wp", "const"):
             continue
-        match = _PAD.match(name)
-        if not match:
+        match, code = _PAD.match(name), _SPATIAL.match(name)
+        found = match or code
+        if not found:
             return f"{name!r} is not part of an inversion"
-        r = int(match[1])
+        r = int(found[1])
         if not 4 <= r <= MAX_RESOLUTION or r & (r - 1):
             return f"{name} is for no resolution of a generator"
+        if code:
+            if len(shape) != 4 or shape[0] != wp[0] or shape[2:] != (r, r) or not 1 <= shape[1] <= MAX_WIDTH:
+                return f"{name} has shape {list(shape)}, not [{wp[0]}, channels, {r}, {r}]"
+            continue
         if len(shape) != 3 or shape[0] != wp[0] or shape[2] != ring_length(r) or not 1 <= shape[1] <= MAX_WIDTH:
             return f"{name} has shape {list(shape)}, not [{wp[0]}, channels, {ring_length(r)}]"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,12 @@ from padinv.runtime.backends.protocol import on_host
 from padinv.runtime.backends.saved_defaults import read_saved
 from padinv.runtime.bundle import Bundle, read_bundle
 from padinv.runtime.errors import BundleError, MismatchError, UsageError
+from padinv.runtime.graphs import graph_names
 from padinv.runtime.images import average_pool, to_float, to_uint8
 from padinv.runtime.inversion import Inversion, require_same_generator
 from padinv.runtime.origin import Origin
-from padinv.runtime.passes import checked_passes, encode_in_passes, encoder_inputs, trained_passes
+from padinv.runtime.passes import checked_passes, encode_in_passes, trained_passes
+from padinv.runtime.spatial import add_spatial, faded, with_colours
 from padinv.runtime.spec import ModelSpec, ring_length
 
 if TYPE_CHECKING:
@@ -140,7 +143,7 @@ class Model:
         return list(dict.fromkeys([*self._notes, *opened]))
 
     def session(self, graph: str) -> Session:
-        """The session of 'encoder', 'generator' or 'mapping', opened on first use.
+        """The session of 'encoder', 'generator', 'mapping' or 'spatial', opened on first use.
 
         Raises:
             BundleError: the graph is missing, damaged, or has other inputs or outputs than the design says.
@@ -148,12 +151,7 @@ class Model:
         with self._lock:
             if graph not in self._sessions:
                 session = self._open(graph)
-                latents = tuple(self.spec.latent_shapes)
-                wanted = {
-                    "encoder": (tuple(encoder_inputs(self.spec.image_size, self.passes)), latents),
-                    "generator": (latents, ("output",)),
-                    "mapping": (("z",), ("w",)),
-                }[graph]
+                wanted = graph_names(self.spec, self.passes)[graph]
                 for kind, names, found in zip(
                     ("inputs", "outputs"), wanted, (session.inputs, session.outputs), strict=True
                 ):
@@ -264,18 +262,39 @@ class Model:
                 self._aligners[key] = Aligner(self.spec.template, align, face=face, fit=fit, threads=self.threads)
             return self._aligners[key]
 
-    def encode(self, x: np.ndarray, batch_size: int = DEFAULT_BATCH, *, passes: int | None = None) -> Inversion:
+    def encode(
+        self, x: np.ndarray, batch_size: int = DEFAULT_BATCH, *, passes: int | None = None, spatial: bool = True
+    ) -> Inversion:
         """float32 [N, 3, S, S] in [-1, 1], S = spec.image_size -> Inversion.
 
         Args:
             passes: see `invert`.
+            spatial: predict the spatial code, too, where the model has one.
 
         Raises:
             MismatchError: another shape. BackendError: the encoder gave numbers that are not finite.
             UsageError: the encoder was not trained for so many passes.
         """
         self._check_images(x)
-        return Inversion.concat([self._inversion(on_host(held)) for held in self._encoded(x, batch_size, passes)])
+        found = self._encoded(x, batch_size, passes, spatial=spatial)
+        return Inversion.concat([self._inversion(on_host(held), shown) for held, shown in found])
+
+    def with_spatial(self, inversion: Inversion, x: np.ndarray, batch_size: int = DEFAULT_BATCH) -> Inversion:
+        """Inversions with the spatial code of what they miss of their images; unchanged for a model without one.
+
+        Args:
+            inversion: N of this model, such as refined ones.
+            x: float32 [N, 3, S, S] in [-1, 1], their images.
+        """
+        if not self.spec.spatial_resolutions:
+            return inversion
+        plain = inversion.without_spatial()
+        shown = average_pool(self.generate_float(plain, batch_size), self.spec.image_size)
+        session, spatial = self.session("spatial"), {}
+        found = [session.run({"image": x[b], "reconstruction": shown[b]}) for b in _batches(len(x), batch_size)]
+        for r, name in zip(self.spec.spatial_resolutions, self.spec.spatial_shapes, strict=True):
+            spatial[r] = with_colours(np.concatenate([part[name] for part in found]), shown)
+        return replace(plain, spatial=spatial)
 
     def reconstruct(
         self, x: np.ndarray, batch_size: int = DEFAULT_BATCH, *, passes: int | None = None
@@ -295,30 +314,38 @@ class Model:
         self._check_images(x)
         generator = self.session("generator")
         inversions, images = [], []
-        for held in self._encoded(x, batch_size, passes):
-            inversions.append(self._inversion(on_host(held)))
-            output = generator.run({name: held[name] for name in self.spec.latent_shapes})["output"]
+        for held, shown in self._encoded(x, batch_size, passes):
+            inversions.append(self._inversion(on_host(held), shown))
+            output = generator.run(held)["output"]
             images.append(self._checked("generator", "output", output, self._image_shape))
         return Inversion.concat(inversions), np.concatenate(images)
 
-    def _encoded(self, x: np.ndarray, batch_size: int, passes: int | None) -> Iterator[Mapping[str, Held]]:
-        """What the encoder gives for each batch, on its device."""
+    def _encoded(
+        self, x: np.ndarray, batch_size: int, passes: int | None, *, spatial: bool = True
+    ) -> Iterator[tuple[Mapping[str, Held], np.ndarray | None]]:
+        """What the encoder gives for each batch, on its device, as `add_spatial` does."""
         count = checked_passes(passes, self.passes, self.bundle.name)
         encoder = self.session("encoder")
         generator = self.session("generator") if count > 1 else None
         for batch in _batches(len(x), batch_size):
-            yield encode_in_passes(encoder, generator, x[batch], count)
+            held = encode_in_passes(encoder, generator, x[batch], count)
+            if spatial and self.spec.spatial_resolutions:
+                yield add_spatial(held, x[batch], self.session("generator"), self.session("spatial"))
+            else:
+                yield held, None
 
     def _check_images(self, x: np.ndarray) -> None:
         size = self.spec.image_size
         if x.ndim != 4 or x.shape[1:] != (3, size, size) or len(x) == 0:
             raise MismatchError(f"the encoder takes [N, 3, {size}, {size}], not {list(x.shape)}")
 
-    def _inversion(self, outputs: dict[str, np.ndarray]) -> Inversion:
-        """What the encoder gave, once its shapes are known to be right."""
-        for name, shape in self.spec.latent_shapes.items():
-            self._checked("encoder", name, outputs[name], shape)
-        return Inversion.from_arrays({n: outputs[n] for n in self.spec.latent_shapes}, self.generator_hash)
+    def _inversion(self, outputs: dict[str, np.ndarray], shown: np.ndarray | None = None) -> Inversion:
+        """What the encoder gave, its shapes checked; `shown` is the reconstruction without a spatial code."""
+        shapes = {name: shape for name, shape in self.spec.latent_shapes.items() if name in outputs}
+        found = {name: self._checked("encoder", name, outputs[name], shape) for name, shape in shapes.items()}
+        if shown is not None:
+            found |= {name: with_colours(found[name], shown) for name in self.spec.spatial_shapes}
+        return Inversion.from_arrays(found, self.generator_hash)
 
     @property
     def _image_shape(self) -> tuple[int, int, int]:
@@ -342,7 +369,12 @@ class Model:
         require_same_generator(self.generator_hash, inversion.generator_hash)
         arrays = inversion.arrays()
         shapes = {name: array.shape[1:] for name, array in arrays.items()}
-        if shapes != self.spec.latent_shapes:
+        if inversion.spatial and not self.spec.spatial_resolutions:
+            raise MismatchError(
+                f"this inversion holds a spatial code, and the model {self.bundle.name} takes none; invert the picture "
+                "again with this model"
+            )
+        if not self.spec.accepts(shapes):
             raise MismatchError(
                 f"this inversion has the shapes {shapes}, and the model takes {self.spec.latent_shapes}"
             )
@@ -350,8 +382,13 @@ class Model:
         if len(inversion) == 0:
             return np.zeros((0, 3, self.spec.resolution, self.spec.resolution), np.float32)
         parts = []
+        plain = inversion.without_spatial().arrays()
         for batch in _batches(len(inversion), batch_size):
-            output = session.run({name: array[batch] for name, array in arrays.items()})["output"]
+            feeds = {name: array[batch] for name, array in plain.items()}
+            output = session.run(feeds)["output"]
+            if inversion.spatial:
+                codes = {f"spatial_{r}": faded(code[batch], output) for r, code in inversion.spatial.items()}
+                output = session.run({**feeds, **codes})["output"]
             parts.append(self._checked("generator", "output", output, self._image_shape))
         return np.concatenate(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -35,6 +36,9 @@ class ModelSpec:
         template: how the training pictures were aligned (`Template.code`: 'faces' for the five-landmark template of
             FairFace-aligned models); None: pictures are taken as they are.
         mapping_width: width of the mapping network's hidden layers; None: w_dim, as nearly everywhere.
+        spatial_resolutions: resolutions at which the encoder also predicts a spatial code (beyond the paper;
+            docs/how-it-works.md). The weights of the generator do not depend on it, so it does not count when two
+            specs are compared.
     """
 
     resolution: int
@@ -49,6 +53,7 @@ class ModelSpec:
     template: str | None = None
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
     mapping_width: int | None = None
+    spatial_resolutions: tuple[int, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         r = self.resolution
@@ -61,6 +66,9 @@ class ModelSpec:
             object.__setattr__(self, "max_pad_res", min(32, r // 2))
         elif self.max_pad_res not in (0, *self.resolutions):
             raise InputError(f"max_pad_res {self.max_pad_res!r} is not 0 or one of {self.resolutions}")
+        object.__setattr__(self, "spatial_resolutions", tuple(sorted(set(self.spatial_resolutions))))
+        if wrong := [r for r in self.spatial_resolutions if r not in self.resolutions]:
+            raise InputError(f"a spatial code at {wrong[0]!r} does not fit a generator with {self.resolutions}")
         width = self.w_dim if self.mapping_width is None else self.mapping_width
         if min(self.z_dim, self.w_dim, self.mapping_layers, width) < 1:
             raise InputError("z_dim, w_dim, mapping_layers and mapping_width must be at least 1")
@@ -117,16 +125,45 @@ class ModelSpec:
         return (self.channels_at(resolution), ring_length(resolution))
 
     @property
-    def latent_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Graph name -> shape without the batch axis, in graph order: `wp`, `const`, `pad_4`, `pad_8`, ..."""
+    def encoder_shapes(self) -> dict[str, tuple[int, ...]]:
+        """What the encoder's graph gives, graph name -> shape without the batch axis: `wp`, `const`, `pad_4`, ..."""
         shapes: dict[str, tuple[int, ...]] = {"wp": self.wp_shape, "const": self.const_shape}
         shapes.update({f"pad_{r}": self.ring_shape(r) for r in self.pad_resolutions})
         return shapes
+
+    @property
+    def spatial_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """`spatial_r` -> [C_r, r, r], what the generator's graph takes of a spatial code; empty where there is none."""
+        return {f"spatial_{r}": (self.channels_at(r), r, r) for r in self.spatial_resolutions}
+
+    @property
+    def latent_shapes(self) -> dict[str, tuple[int, ...]]:
+        """What the generator's graph takes, in graph order: `encoder_shapes`, then `spatial_shapes`."""
+        return {**self.encoder_shapes, **self.spatial_shapes}
+
+    @property
+    def inversion_shapes(self) -> dict[str, tuple[int, ...]]:
+        """What an inversion holds: a spatial code has three channels more than the generator takes, the colours of the
+        reconstruction it was predicted beside (see `padinv.runtime.spatial`)."""
+        spatial = {name: (channels + 3, r, r) for name, (channels, r, _) in self.spatial_shapes.items()}
+        return {**self.encoder_shapes, **spatial}
+
+    def accepts(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether arrays of these shapes, without the batch axis, are an inversion of this generator.
+
+        A spatial code may be missing: its neutral value is zero.
+        """
+        own = self.inversion_shapes
+        return self.encoder_shapes.keys() <= shapes.keys() and all(own.get(n) == shape for n, shape in shapes.items())
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         value = asdict(self)
         value["channels"] = list(self.channels)
+        if self.spatial_resolutions:
+            value["spatial_resolutions"] = list(self.spatial_resolutions)
+        else:
+            del value["spatial_resolutions"]  # older versions read specs without it
         return value
 
     @classmethod
@@ -144,7 +181,8 @@ class ModelSpec:
         if problem := _json_problem(value):
             raise InputError(f"the model spec is not usable: {problem}")
         try:
-            return cls(**{**value, "channels": tuple(value["channels"])})
+            spatial = tuple(value.get("spatial_resolutions", ()))
+            return cls(**{**value, "channels": tuple(value["channels"]), "spatial_resolutions": spatial})
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the model spec is not usable: {error}") from error
 
@@ -162,6 +200,7 @@ _JSON_KINDS: dict[str, tuple[type, ...]] = {
     "template": (str, type(None)),
     "extra": (dict,),
     "mapping_width": (int, type(None)),
+    "spatial_resolutions": (list, tuple),
 }
 
 
@@ -171,6 +210,7 @@ def _json_problem(value: dict[str, Any]) -> str | None:
         kinds = _JSON_KINDS[name]
         if not isinstance(entry, kinds) or (isinstance(entry, bool) and bool not in kinds):
             return f"{name} is {str(entry)[:40]!r}"
-    if not all(isinstance(c, int) and not isinstance(c, bool) for c in value.get("channels", ())):
-        return "channels are not whole numbers"
+    for name in ("channels", "spatial_resolutions"):
+        if not all(isinstance(c, int) and not isinstance(c, bool) for c in value.get(name, ())):
+            return f"{name} are not whole numbers"
     return None

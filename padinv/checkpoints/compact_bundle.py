@@ -79,7 +79,10 @@ def bundle_encoder(path: Path | str) -> Encoder:
     bundle = read_bundle(path)
     encoder = Encoder(bundle.spec, EncoderConfig.from_dict(json.loads(json.dumps(bundle.encoder))))
     constants = {name: torch.from_numpy(array.copy()).float() for name, array in bundle.constants().items()}
-    found = {name.removeprefix("encoder."): tensor for name, tensor in _stored(bundle, "encoder").items()}
+    stored = _stored(bundle, "encoder")
+    if bundle.spec.spatial_resolutions:
+        stored |= _stored(bundle, "spatial")
+    found = {name.removeprefix("encoder."): tensor for name, tensor in stored.items()}
     if encoder.generator is not None:  # of an iterative encoder; its graph holds one pass, without the generator
         encoder.generator.load_state_dict(bundle_generator(path).state_dict())
     own = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith("generator.")}

@@ -88,12 +88,14 @@ class NetworkSubject:
         self.identity = {"files": files, "precision": "fp32", "backend": self.backend}
 
     def reconstruct(self, x: np.ndarray) -> tuple[np.ndarray, float]:
+        from padinv.models.encoder import encode_images
+
         torch = self._torch
         with torch.no_grad():
             image = torch.from_numpy(x).to(self._generator.w_avg.device)
             self._finish()
             begun = time.perf_counter()
-            y = self._generator.synthesis(*self._encoder(image))
+            y = encode_images(self._encoder, self._generator, image).generate(self._generator)
             self._finish()
             seconds = time.perf_counter() - begun
         return self._protocol.reduced(y.float().cpu().numpy(), self.spec.image_size), seconds

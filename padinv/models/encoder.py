@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from padinv.models.fast_encoder import SIZES, FastBody
 from padinv.models.generator import Generator
 from padinv.models.passes import Latents, run_passes, widened
 from padinv.models.reference_encoder import ReferenceBody
+from padinv.models.spatial_encoder import SpatialEncoder
 from padinv.models.timm_encoder import PREFIX, TimmBody, backbone_name
 from padinv.runtime.errors import InputError, MismatchError, UsageError
 from padinv.runtime.spec import MAX_RESOLUTION, ModelSpec
@@ -22,6 +23,7 @@ BACKBONES = ("irse50", "resnet34")
 FEEDBACKS = ("codes", "error")
 MAX_REFINEMENTS = 20
 MIN_CONST_LEVEL = 4
+SPATIAL_WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class EncoderConfig:
         feedback: how a pass uses the last one. 'codes': it sees the image and the reconstruction, the first time the
             average image, and adds to the codes, as ReStyle's own files do; only without padding. 'error': see
             `padinv.models.passes`.
+        spatial: resolutions at which a spatial code is predicted too, from the image and its reconstruction (beyond
+            the paper; `padinv.models.spatial_encoder`).
+        spatial_width: channels inside the network that predicts it.
     """
 
     architecture: str = "reference"
@@ -62,6 +67,8 @@ class EncoderConfig:
     refinements: int = 0
     feedback: str = "codes"
     const_level: int | None = None
+    spatial: tuple[int, ...] = ()
+    spatial_width: int = SPATIAL_WIDTH
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
@@ -80,6 +87,9 @@ class EncoderConfig:
             raise UsageError(
                 f"size is one of {', '.join(SIZES)} and belongs to the fast architecture, not {self.size!r}"
             )
+        object.__setattr__(self, "spatial", tuple(sorted({int(r) for r in self.spatial})))
+        if not 1 <= self.spatial_width <= 1024:
+            raise UsageError(f"spatial_width is 1 to 1024 channels, not {self.spatial_width}")
         if self.pad_resolutions is not None:
             object.__setattr__(self, "pad_resolutions", tuple(sorted({int(r) for r in self.pad_resolutions})))
         if self.codes_per_level is not None:
@@ -132,6 +142,9 @@ class EncoderConfig:
         value = asdict(self)
         value["pad_resolutions"] = None if self.pad_resolutions is None else list(self.pad_resolutions)
         value["codes_per_level"] = None if self.codes_per_level is None else list(self.codes_per_level)
+        value["spatial"] = list(self.spatial)
+        if not self.spatial:
+            del value["spatial"], value["spatial_width"]
         # Left out where they are as ever, so that older versions read what they can run.
         for name in ("backbone", "relative_codes", "refinements", "feedback", "const_level"):
             if value[name] == EncoderConfig.__dataclass_fields__[name].default:
@@ -152,8 +165,12 @@ class EncoderConfig:
         for name in ("padding", "const", "projections", "relative_codes"):
             if not isinstance(value.get(name, True), bool):
                 raise InputError(f"the encoder's setting {name} is {value[name]!r}, not true or false")
-        if type(value.get("refinements", 0)) is not int:
-            raise InputError(f"the encoder's setting refinements is {value['refinements']!r}, not a number of steps")
+        for name in ("refinements", "spatial_width"):
+            if type(value.get(name, 0)) is not int:
+                raise InputError(f"the encoder's setting {name} is {value[name]!r}, not a whole number")
+        spatial = value.get("spatial", ())
+        if not (isinstance(spatial, list | tuple) and all(type(r) is int for r in spatial)):
+            raise InputError(f"the encoder's spatial resolutions are {spatial!r}, not a list of sizes")
         level = value.get("const_level")
         if level is not None and (type(level) is not int or not MIN_CONST_LEVEL <= level <= MAX_RESOLUTION):
             raise InputError(f"the encoder's const_level is {level!r}, not a resolution")
@@ -183,6 +200,7 @@ class Encoder(nn.Module):
 
     def __init__(self, spec: ModelSpec, config: EncoderConfig) -> None:
         super().__init__()
+        spec = replace(spec, spatial_resolutions=config.spatial)
         self.spec = spec
         self.config = config
         rings = config.rings_for(spec)
@@ -209,6 +227,7 @@ class Encoder(nn.Module):
         self.register_buffer("w_avg", torch.zeros(spec.w_dim))
         self.register_buffer("const", torch.zeros(*spec.const_shape))
         self.generator: nn.Module | None = Generator(spec).requires_grad_(False) if config.refinements else None
+        self.spatial: nn.Module | None = SpatialEncoder(spec, config.spatial_width) if config.spatial else None
 
     @classmethod
     def from_generator(cls, generator: Generator, config: EncoderConfig) -> Encoder:
@@ -220,6 +239,31 @@ class Encoder(nn.Module):
             if encoder.generator is not None:
                 encoder.generator.load_state_dict(generator.state_dict())
         return encoder
+
+    def freeze_all_but_spatial(self) -> None:
+        """Train the spatial code alone: everything else keeps its weights and its batch statistics."""
+        self.requires_grad_(False)
+        if self.spatial is not None:
+            self.spatial.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Training mode, in which a frozen body stays in evaluation mode."""
+        super().train(mode)
+        if not any(weight.requires_grad for weight in self.body.parameters()):
+            self.body.eval()
+        return self
+
+    def spatial_code(self, image: Tensor, reconstruction: Tensor) -> dict[int, Tensor]:
+        """What a reconstruction misses: resolution -> [N, C_r, r, r], float32; empty for an encoder without one.
+
+        Args:
+            image: [N, 3, S, S] in [-1, 1].
+            reconstruction: of the same shape, the generator's image without a spatial code, unclamped.
+        """
+        if self.spatial is None:
+            return {}
+        return {r: code.float() for r, code in self.spatial(image, reconstruction).items()}
 
     @property
     def takes_error(self) -> bool:
@@ -280,6 +324,42 @@ class Encoder(nn.Module):
         image: Tensor = self.generator.synthesis(wp)  # type: ignore[operator]
         factor = self.spec.resolution // self.spec.image_size
         return image if factor == 1 else avg_pool2d(image, factor)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What `Generator.synthesis` takes: everything an encoder gives for N images.
+
+    Attributes:
+        wp: [N, L, w_dim].
+        const: [N, C_4, 4, 4], or None: the learned one.
+        rings: resolution -> [N, C_r, 4r+4], or None: zeros.
+        spatial: resolution -> [N, C_r, r, r]; empty: none.
+    """
+
+    wp: Tensor
+    const: Tensor | None
+    rings: dict[int, Tensor] | None
+    spatial: dict[int, Tensor]
+
+    def generate(self, generator: Generator) -> Tensor:
+        """Images [N, 3, R, R] in [-1, 1], unclamped."""
+        return generator.synthesis(self.wp, self.const, self.rings, spatial=self.spatial)
+
+
+def encode_images(encoder: Encoder, generator: Generator, image: Tensor) -> Encoded:
+    """Latents and padding of images [N, 3, S, S] in [-1, 1], and their spatial code where the encoder predicts one."""
+    return with_spatial_code(encoder, generator, image, encoder(image))
+
+
+def with_spatial_code(encoder: Encoder, generator: Generator, image: Tensor, latents: Latents) -> Encoded:
+    """Latents and padding of images [N, 3, S, S] with the spatial code of what they miss, where the encoder has one."""
+    if not encoder.spec.spatial_resolutions:
+        return Encoded(*latents, {})
+    shown = generator.synthesis(*latents)
+    factor = encoder.spec.resolution // encoder.spec.image_size
+    shown = shown if factor == 1 else avg_pool2d(shown, factor)
+    return Encoded(*latents, encoder.spatial_code(image, shown))
 
 
 def shared_weights(source: Encoder, target: Encoder) -> dict[str, Tensor]:

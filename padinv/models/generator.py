@@ -76,6 +76,7 @@ class Generator(nn.Module):
         const: Tensor | None = None,
         rings: Mapping[int, Tensor] | None = None,
         noise: str = "const",
+        spatial: Mapping[int, Tensor] | None = None,
     ) -> Tensor:
         """Images from latent codes and padding.
 
@@ -85,6 +86,8 @@ class Generator(nn.Module):
             rings: resolution -> [N, C_r, 4r+4], in place of the zero padding of that resolution's non-up-sampling
                 3x3 convolution; None or a missing resolution: zeros.
             noise: 'const' (the checkpoint's own), 'random', or 'none'.
+            spatial: resolution -> [N, C_r, r, r], added to the input of that resolution's non-up-sampling 3x3
+                convolution inside the ring; None or a missing resolution: zeros.
 
         Returns:
             float [N, 3, R, R] in [-1, 1], not clamped.
@@ -96,8 +99,15 @@ class Generator(nn.Module):
         rings = rings or {}
         if wp.ndim != 3 or wp.shape[1:] != spec.wp_shape:
             raise MismatchError(f"wp must be [N, {spec.num_layers}, {spec.w_dim}], not {list(wp.shape)}")
-        if unknown := sorted(set(rings) - set(spec.resolutions)):
-            raise MismatchError(f"rings are given for {unknown}, but this generator has {spec.resolutions}")
+        spatial = spatial or {}
+        for what, given in (("rings", rings), ("spatial codes", spatial)):
+            if unknown := sorted(set(given) - set(spec.resolutions)):
+                raise MismatchError(f"{what} are given for {unknown}, but this generator has {spec.resolutions}")
+        for r, code in spatial.items():
+            if code.shape[1:] != (spec.channels_at(r), r, r):
+                raise MismatchError(
+                    f"the spatial code for {r} px must be [N, {spec.channels_at(r)}, {r}, {r}], not {list(code.shape)}"
+                )
         if const is None:
             const = self.const.unsqueeze(0).expand(wp.shape[0], -1, -1, -1)
         elif const.shape[1:] != spec.const_shape:
@@ -105,11 +115,11 @@ class Generator(nn.Module):
         if noise not in ("const", "random", "none"):
             raise MismatchError(f"noise is 'const', 'random' or 'none', not {noise!r}")
 
-        x = self.layers[0](const, wp[:, 0], rings.get(4), noise)
+        x = self.layers[0](const, wp[:, 0], rings.get(4), noise, spatial.get(4))
         image = self.to_rgb[0](x, wp[:, 1])
         for k, resolution in enumerate(spec.resolutions[1:], start=1):
             x = self.layers[2 * k - 1](x, wp[:, 2 * k - 1], None, noise)
-            x = self.layers[2 * k](x, wp[:, 2 * k], rings.get(resolution), noise)
+            x = self.layers[2 * k](x, wp[:, 2 * k], rings.get(resolution), noise, spatial.get(resolution))
             image = upsample_image(image) + self.to_rgb[k](x, wp[:, 2 * k + 1])
         result: Tensor = image
         return result

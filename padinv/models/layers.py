@@ -102,10 +102,18 @@ class StyledConv(nn.Module):
         if up:
             self.register_buffer("fir", fir_kernel(4.0).expand(out_channels, 1, 4, 4).contiguous(), persistent=False)
 
-    def forward(self, x: Tensor, w: Tensor, ring: Tensor | None = None, noise: str = "const") -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        w: Tensor,
+        ring: Tensor | None = None,
+        noise: str = "const",
+        spatial: Tensor | None = None,
+    ) -> Tensor:
         """x [N, C_in, h, h], w [N, w_dim], ring [N, C_in, 4h+4] or None (zeros) -> [N, C_out, r, r].
 
-        `noise` is 'const' (the checkpoint's), 'random' or 'none'.
+        `noise` is 'const' (the checkpoint's), 'random' or 'none'. `spatial` [N, C_in, h, h] is added inside the ring,
+        and like the ring it is not scaled by the style.
         """
         style = self.affine(w)  # [N, C_in]
         weight = self.weight * self.gain
@@ -118,11 +126,14 @@ class StyledConv(nn.Module):
             style = style / peak.to(style.dtype)
             eps = self.demod_eps / peak.square()
             ring = None if ring is None else ring / peak.to(ring.dtype).unsqueeze(2)
+            spatial = None if spatial is None else spatial / peak.to(spatial.dtype)[:, :, None, None]
         with torch.autocast(x.device.type, enabled=False):  # eight bits of demodulation would tint whole channels
             power = at_least_float32(weight).square().sum(dim=(2, 3))  # [C_out, C_in]
             demod = torch.rsqrt(F.linear(at_least_float32(style).square(), power) + eps)  # [N, C_out]
 
         x = x * style.to(x.dtype)[:, :, None, None]
+        if spatial is not None:
+            x = x + spatial.to(x.dtype)
         if self.up:
             y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
             y = F.conv2d(y, self.fir.to(y.dtype), padding=1, groups=y.shape[1])

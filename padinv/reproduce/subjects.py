@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from padinv.checkpoints import generator_hash
 from padinv.checkpoints.generator_encoder import Pair
 from padinv.evaluation.protocol import protocol_named
+from padinv.models.encoder import with_spatial_code
 from padinv.models.generator import Generator
 from padinv.models.passes import Latents
 from padinv.pivotal_tuning import tune_generator
@@ -139,9 +140,10 @@ class RefinementSubject(OptimisedSubject):
         """See `OptimisedSubject`."""
         with torch.no_grad():
             wp, const, rings = self._encoder(image)
-        return self._picture(
-            refine(self.generator, image, wp, const, rings, steps=self._steps, perceptual=self._perceptual)
-        )
+        found = refine(self.generator, image, wp, const, rings, steps=self._steps, perceptual=self._perceptual)
+        with torch.no_grad():
+            latents = (found.wp, found.const, found.rings)
+            return with_spatial_code(self._encoder, self.generator, image, latents).generate(self.generator)
 
 
 class TuningSubject(OptimisedSubject):

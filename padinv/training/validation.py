@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from padinv.data import to_float, to_uint8
-from padinv.models.encoder import Encoder
+from padinv.losses.objective import loss_image
+from padinv.models.encoder import Encoder, encode_images
 from padinv.models.generator import Generator
 from padinv.models.passes import Latents, run_passes
 from padinv.picture_sources import PictureSource
@@ -73,6 +74,9 @@ def reconstruct_passes(encoder: Encoder, generator: Generator, images: Tensor) -
         found = run_passes(encode, generator.synthesis, to_float(chunk, device), passes)
         for part, (_, output) in zip(parts, found, strict=True):
             part.append(output.float().clamp(-1, 1))
+        if encoder.spec.spatial_resolutions:
+            output = encode_images(encoder, generator, to_float(chunk, device)).generate(generator)
+            parts[-1][-1] = loss_image(output, side).float().clamp(-1, 1)
     encoder.train(was_training)
     return [torch.cat(part) for part in parts]
 

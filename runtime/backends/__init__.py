@@ -86,7 +86,7 @@ def open_session(
     """Load one graph of a bundle.
 
     Args:
-        graph: 'encoder', 'generator' or 'mapping'.
+        graph: 'encoder', 'generator', 'mapping' or 'spatial'.
         backend: one of `BACKENDS`. 'auto' takes the first of `AUTO_ORDER` that initializes; when a better one was
             installed and did not, a note says so. Any other is used as asked, or fails.
         threads: of the processor; None: `default_threads()`.
@@ -106,9 +106,16 @@ def open_session(
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     check_threads(threads)
     request = Request(bundle, graph, precision, threads, device, tuned)
-    if backend == "auto":
-        return _open_best(request)
-    chosen = get_backend(backend)
+    session = _open_best(request) if backend == "auto" else _open_named(request, backend)
+    if graph == "generator" and bundle.spec.spatial_resolutions:
+        from padinv.runtime.spatial import OptionalSpatial  # it is built on sessions itself
+
+        return OptionalSpatial(session, bundle.spec)
+    return session
+
+
+def _open_named(request: Request, backend: str) -> Session:
+    chosen, precision, device = get_backend(backend), request.precision, request.device
     if precision not in chosen.precisions:
         raise UsageError(
             f"the backend {backend} computes in {', '.join(chosen.precisions)}, not {precision}; "

@@ -19,7 +19,7 @@ def _problem() -> str | None:
 
 
 def _open(request: Request) -> Session:
-    if request.graph == "mapping":  # the mapping network is tiny and has no engine
+    if request.graph in ("mapping", "spatial"):  # small networks, which have no engines
         return OnnxSession(*request.onnx(), "cpu", request.threads)
     number = device_number(request.device, "trt")
     return open_trt_session(request.bundle, request.graph, request.precision, device=number)

@@ -191,7 +191,7 @@ class Reader:
         if last is None or last[0] != source.path:
             whole = Inversion.load(source.path)
             require_same_generator(self.model.generator_hash, whole.generator_hash, str(source.path))
-            if {name: a.shape[1:] for name, a in whole.arrays().items()} != self.model.spec.latent_shapes:
+            if not self.model.spec.accepts({name: a.shape[1:] for name, a in whole.arrays().items()}):
                 raise MismatchError(f"{source.path} has other shapes than this model's inversions; invert it again")
             last = (source.path, whole)
             with self._lock:

@@ -11,10 +11,11 @@ from padinv.runtime.backends import Session, get_backend, installed_backends, op
 from padinv.runtime.backends.tuned import tuned_graph
 from padinv.runtime.bundle import Bundle
 from padinv.runtime.errors import BackendError, BundleError
+from padinv.runtime.graphs import graph_names
 from padinv.runtime.passes import encoder_feeds
+from padinv.runtime.spatial import add_spatial
 
 STAGES = ("encode", "generate", "end to end")
-_GRAPHS = ("encoder", "generator")
 _GPU_BACKENDS = ("cuda", "trt", "ort-trt", "rocm", "directml", "coreml")
 
 
@@ -28,6 +29,7 @@ class Contestant:
         encoder, generator: open sessions.
         unit: 'cpu' or 'cuda': whose matrix product it is compared with.
         plain: runs the plain graphs although the bundle holds tuned ones, for comparison.
+        spatial: open session of the spatial code; None for a model without one.
     """
 
     backend: str
@@ -38,6 +40,7 @@ class Contestant:
     generator: Session = field(repr=False)
     unit: str = "cpu"
     plain: bool = False
+    spatial: Session | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -51,8 +54,14 @@ class Contestant:
         return {
             "encode": lambda: self.encoder.run(encoder_feeds(self.encoder, image)),
             "generate": lambda: self.generator.run(latents),
-            "end to end": lambda: self.generator.run(run_held(self.encoder, encoder_feeds(self.encoder, image))),
+            "end to end": lambda: self.reconstruct(image),
         }
+
+    def reconstruct(self, image: np.ndarray) -> np.ndarray:
+        """Images through everything that the model does: [N, 3, S, S] -> [N, 3, R, R]."""
+        held = run_held(self.encoder, encoder_feeds(self.encoder, image))
+        whole, _ = add_spatial(held, image, self.generator, self.spatial)
+        return self.generator.run(whole)["output"]
 
 
 def open_contestants(
@@ -82,13 +91,17 @@ def open_contestants(
             for count in counts if unit == "cpu" else counts[:1]:
                 where = device if backend.devices else None
                 try:
-                    pair = [open_session(bundle, graph, name, count, precision, device=where) for graph in _GRAPHS]
+                    opened = {
+                        graph: open_session(bundle, graph, name, count, precision, device=where)
+                        for graph in graph_names(bundle.spec, 1)
+                        if graph != "mapping"
+                    }
                 except (BackendError, BundleError) as error:
                     problems.append(f"{name} {precision} was left out: {error}")
                     break
                 shown = count if unit == "cpu" else None
-                found.append(Contestant(name, precision, shown, where, pair[0], pair[1], unit))
-                if name == "cpu" and precision == "fp32" and any(tuned_graph(bundle, graph) for graph in _GRAPHS):
-                    plain = [open_session(bundle, graph, name, count, tuned=False) for graph in _GRAPHS]
-                    found.append(Contestant(name, precision, shown, where, plain[0], plain[1], unit, plain=True))
+                found.append(Contestant(name, precision, shown, where, unit=unit, **opened))
+                if name == "cpu" and precision == "fp32" and any(tuned_graph(bundle, graph) for graph in opened):
+                    plain = {graph: open_session(bundle, graph, name, count, tuned=False) for graph in opened}
+                    found.append(Contestant(name, precision, shown, where, unit=unit, plain=True, **plain))
     return found, problems

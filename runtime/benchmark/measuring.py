@@ -146,7 +146,7 @@ def _compare(
 
 
 def _reconstruct(contestant: Contestant, images: np.ndarray) -> np.ndarray:
-    output = contestant.generator.run(contestant.encoder.run(encoder_feeds(contestant.encoder, images)))["output"]
+    output = contestant.reconstruct(images)
     if not np.isfinite(output).all():
         raise BackendError("its images are not finite")
     result: np.ndarray = np.clip(output, -1, 1)

@@ -34,6 +34,7 @@ class Direction:
         info: JSON-ready notes. Known keys: `name`; `space`, where it is applied unless told otherwise; `unit`, what a
             strength of 1 means; `origin`, how it was made; `licence`; `accuracy` and `cost`, what was measured;
             `sources` and `evidence` of an image pair.
+        spatial: part of n_p, added to the spatial code r -> [C, r, r]; a missing resolution is left alone.
     """
 
     wp: np.ndarray
@@ -41,19 +42,36 @@ class Direction:
     rings: dict[int, np.ndarray]
     generator_hash: str = ""
     info: dict[str, Any] = field(default_factory=dict)
+    spatial: dict[int, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         whole = self._as_inversion()  # checks that the shapes belong together
         self.wp, self.const = whole.wp[0], whole.const[0]
         self.rings = {r: ring[0] for r, ring in whole.rings.items()}
+        self.spatial = {r: code[0] for r, code in whole.spatial.items()}
 
     def _as_inversion(self) -> Inversion:
         rings = {r: np.asarray(ring)[None] for r, ring in self.rings.items()}
-        return Inversion(np.asarray(self.wp)[None], np.asarray(self.const)[None], rings, self.generator_hash)
+        spatial = {r: np.asarray(code)[None] for r, code in self.spatial.items()}
+        wp, const = np.asarray(self.wp)[None], np.asarray(self.const)[None]
+        return Inversion(wp, const, rings, self.generator_hash, spatial=spatial)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Graph name -> array without a batch axis: `wp`, `const`, `pad_4`, ..."""
         return {name: array[0] for name, array in self._as_inversion().arrays().items()}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: dict[str, np.ndarray], generator_hash: str = "", info: dict[str, Any] | None = None
+    ) -> Direction:
+        """The inverse of `arrays`.
+
+        Raises:
+            MismatchError: a name that is not part of a direction, a missing one, or shapes that do not fit.
+        """
+        one = Inversion.from_arrays({name: array[None] for name, array in arrays.items()})
+        rings, spatial = ({r: array[0] for r, array in group.items()} for group in (one.rings, one.spatial))
+        return cls(one.wp[0], one.const[0], rings, generator_hash, info or {}, spatial)
 
     @property
     def space(self) -> str | None:
@@ -136,12 +154,9 @@ class Direction:
         if info is None or zeros is None:
             raise InputError(f"{path} is not a usable direction: its notes are not a JSON object")
         try:
-            arrays = {**_zero_arrays(zeros), **arrays}
-            batch = Inversion.from_arrays({name: array[None] for name, array in arrays.items()})
+            return cls.from_arrays({**_zero_arrays(zeros), **arrays}, metadata.get("generator_hash", "")[:128], info)
         except MismatchError as error:
             raise InputError(f"{path} is not a usable direction: {error}") from error
-        rings = {r: ring[0] for r, ring in batch.rings.items()}
-        return cls(batch.wp[0], batch.const[0], rings, metadata.get("generator_hash", "")[:128], info)
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

@@ -107,7 +107,7 @@ def fit_direction(
     }
     whole = {
         name: arrays[name].reshape(array.shape[1:]) if name in arrays else np.zeros(array.shape[1:], np.float32)
-        for name, array in codes.arrays().items()
+        for name, array in codes.without_spatial().arrays().items()
     }
     rings = {int(name.removeprefix("pad_")): array for name, array in whole.items() if name.startswith("pad_")}
     return Direction(whole["wp"], whole["const"], rings, codes.generator_hash, info)
@@ -166,7 +166,8 @@ def _checked(
 
 
 def _centred(codes: Inversion, space: str) -> dict[str, np.ndarray]:
-    chosen = {name: array.reshape(len(array), -1) for name, array in codes.arrays().items() if moves(name, space)}
+    arrays = codes.without_spatial().arrays()  # a spatial code shows single images, not what they have in common
+    chosen = {name: array.reshape(len(array), -1) for name, array in arrays.items() if moves(name, space)}
     if all((array == array[0]).all() for array in chosen.values()):
         raise InputError("the images' codes are all the same, so no direction can be fitted to them")
     return {name: array - array.mean(axis=0) for name, array in chosen.items()}

@@ -88,8 +88,7 @@ def load_direction(bundle: Bundle, what: str) -> Direction:
     else:
         direction = gallery_direction(bundle, what)
     direction.require_generator(bundle.generator_hash, what)
-    shapes = {name: array.shape for name, array in direction.arrays().items()}
-    if shapes != bundle.spec.latent_shapes:
+    if not bundle.spec.accepts({name: array.shape for name, array in direction.arrays().items()}):
         raise MismatchError(f"{what} has other shapes than this model's latents and padding, so it was not applied")
     return direction
 
@@ -146,6 +145,8 @@ def combined(terms: Sequence[Term]) -> Direction:
     first = terms[0].direction
     total = {name: np.zeros_like(array) for name, array in first.arrays().items()}
     for term in terms:
+        total.update({f"spatial_{r}": np.zeros_like(code) for r, code in term.direction.spatial.items()})
+    for term in terms:
         term.direction.require_generator(first.generator_hash, term.label)
         space = term.direction.space or "both"
         for name, array in term.direction.arrays().items():
@@ -153,9 +154,8 @@ def combined(terms: Sequence[Term]) -> Direction:
                 raise MismatchError(f"{term.label} and {terms[0].label} differ in the shape of {name}")
             if moves(name, space):
                 total[name] += np.float32(term.strength) * array
-    rings = {int(name.removeprefix("pad_")): array for name, array in total.items() if name.startswith("pad_")}
     info = {"name": "+".join(term.label for term in terms), "space": "both"}
-    return Direction(total["wp"], total["const"], rings, first.generator_hash, info)
+    return Direction.from_arrays(total, first.generator_hash, info)
 
 
 def _number(text: str, whole: str) -> float:

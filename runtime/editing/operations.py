@@ -45,7 +45,8 @@ def blend(a: Inversion, b: Inversion, strength: float = 1.0, layers: Sequence[in
     for item, other in zip(items, a.items, strict=True):
         if "seed" not in other:  # a photograph is in the result, even where B was drawn from a seed
             item.pop("seed", None)
-    return Inversion(wp, b.const.copy(), _copied(b.rings), b.generator_hash, items, b.origin)
+    form = {name: array.copy() for name, array in b.arrays().items() if name != "wp"}
+    return Inversion.from_arrays({"wp": wp, **form}, b.generator_hash, items, b.origin)
 
 
 def style_mixing(a: Inversion, b: Inversion, first_layer: int | None = None) -> Inversion:
@@ -74,12 +75,13 @@ def difference(a: Inversion, edited: Inversion) -> Direction:
     require_same_generator(a.generator_hash, edited.generator_hash)
     if len(a) != len(edited) or len(a) == 0:
         raise MismatchError(f"{len(a)} pictures and {len(edited)} edited ones are no pairs")
-    _require_same_shapes(a, edited)
+    a, edited = _require_same_shapes(a, edited)
     return Direction(
         (edited.wp - a.wp).mean(axis=0),
         (edited.const - a.const).mean(axis=0),
         {r: (edited.rings[r] - a.rings[r]).mean(axis=0) for r in a.rings},
         a.generator_hash,
+        spatial={r: (edited.spatial[r] - a.spatial[r]).mean(axis=0) for r in a.spatial},
     )
 
 
@@ -92,6 +94,8 @@ def apply(inversion: Inversion, direction: Direction, space: Space = "both", str
     space, strength = _checked_space(space), _finite(strength)
     direction.require_generator(inversion.generator_hash)
     moved = dict(inversion.arrays())
+    for r, delta in direction.spatial.items():
+        moved.setdefault(f"spatial_{r}", np.zeros((len(inversion), *delta.shape), np.float32))
     for name, delta in direction.arrays().items():
         if name not in moved or moved[name].shape[1:] != delta.shape:
             raise MismatchError(f"the direction and the inversion differ in the shape of {name}; nothing was applied")
@@ -124,7 +128,7 @@ def interpolate(a: Inversion, b: Inversion, steps: int = 9, space: Space = "both
     if len(a) != 1 or len(b) != 1:
         raise MismatchError(f"interpolation takes one image at each end, not {len(a)} and {len(b)}")
     require_same_generator(a.generator_hash, b.generator_hash)
-    _require_same_shapes(a, b)
+    a, b = _require_same_shapes(a, b)
     still = a if fixed == "first" else b
     t = np.linspace(0, 1, steps, dtype=np.float32)
     ends, other = a.arrays(), b.arrays()
@@ -174,13 +178,13 @@ def average(spec: ModelSpec, constants: dict[str, np.ndarray], generator_hash: s
 
 
 def moves(name: str, space: str) -> bool:
-    """Whether the array called `name` (`wp`, `const`, `pad_r`) belongs to `space`."""
+    """Whether the array called `name` (`wp`, `const`, `pad_r`, `spatial_r`) belongs to `space`."""
     return space == "both" or (name == "wp") == (space == "latent")
 
 
 def _paired(a: Inversion, b: Inversion) -> tuple[Inversion, Inversion]:
     require_same_generator(a.generator_hash, b.generator_hash)
-    _require_same_shapes(a, b)
+    a, b = _require_same_shapes(a, b)
     n = max(len(a), len(b))
     if len(a) == len(b):
         return a, b
@@ -191,11 +195,14 @@ def _paired(a: Inversion, b: Inversion) -> tuple[Inversion, Inversion]:
     raise MismatchError(f"{len(a)} and {len(b)} images do not pair; give the same number, or one on one side")
 
 
-def _require_same_shapes(a: Inversion, b: Inversion) -> None:
+def _require_same_shapes(a: Inversion, b: Inversion) -> tuple[Inversion, Inversion]:
+    """Both with the same arrays: zeros stand for a spatial code that one of them lacks."""
+    a, b = a.with_spatial_of(b), b.with_spatial_of(a)
     mine, other = a.arrays(), b.arrays()
     for name in sorted(set(mine) | set(other)):
         if name not in mine or name not in other or mine[name].shape[1:] != other[name].shape[1:]:
             raise MismatchError(f"these inversions are of different models: they differ in {name}")
+    return a, b
 
 
 def _checked_space(space: Any) -> Space:
@@ -209,10 +216,6 @@ def _finite(strength: float) -> float:
     if not np.isfinite(strength):
         raise UsageError(f"strength must be a finite number, not {strength}")
     return float(strength)
-
-
-def _copied(rings: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    return {r: ring.copy() for r, ring in rings.items()}
 
 
 def _copied_items(inversion: Inversion) -> list[dict[str, Any]]:

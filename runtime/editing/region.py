@@ -6,7 +6,7 @@ to a place at the picture's border, and each of the constant's 4 x 4 cells to a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ class Region:
     """Weights in [0, 1] of padding positions: 0 stays as it was, 1 moves.
 
     Attributes:
-        weights: 'const' -> [4, 4], 'pad_r' -> [4r+4] in the order of a ring; float32.
+        weights: 'const' -> [4, 4], 'pad_r' -> [4r+4] in the order of a ring, 'spatial_r' -> [r, r]; float32.
     """
 
     weights: dict[str, np.ndarray]
@@ -36,11 +36,16 @@ class Region:
         Args:
             before, after: batches of one length, or `before` of length 1.
         """
+        after = after.with_spatial_of(before)
         arrays = dict(after.arrays())
-        start = before.arrays()
-        for name, weight in self.weights.items():
+        start = before.with_spatial_of(after).arrays()
+        for name, weight in self.of(arrays).items():
             arrays[name] = start[name] + weight * (arrays[name] - start[name])
         return Inversion.from_arrays(arrays, after.generator_hash, [dict(item) for item in after.items])
+
+    def of(self, names: Collection[str]) -> dict[str, np.ndarray]:
+        """The weights of the arrays called `names`: an inversion need not hold a spatial code."""
+        return {name: weight for name, weight in self.weights.items() if name in names}
 
     def fingerprint(self) -> str:
         """Changes with the weights."""
@@ -52,7 +57,8 @@ def region_of_mask(mask: np.ndarray, spec: ModelSpec, resolutions: Sequence[int]
 
     Args:
         mask: [S, S] in [0, 1], 1 inside; it covers the aligned square. S is a multiple of every padded resolution.
-        resolutions: padded resolutions that move, inside the mask; 4 includes the constant. None: all.
+        resolutions: padded resolutions that move, inside the mask; 4 includes the constant, and a resolution with a
+            spatial code includes it. None: all.
 
     Raises:
         UsageError: a resolution that has no padding, or a mask that leaves nothing to move.
@@ -64,6 +70,8 @@ def region_of_mask(mask: np.ndarray, spec: ModelSpec, resolutions: Sequence[int]
     weights = {"const": _cells(mask, 4) * np.float32(4 in allowed)}
     for r in spec.pad_resolutions:
         weights[f"pad_{r}"] = _ring(_cells(mask, r)) * np.float32(r in allowed)
+    for r in spec.spatial_resolutions:  # one above the padded resolutions goes with the finest of these
+        weights[f"spatial_{r}"] = _cells(mask, r) * np.float32(min(r, max(spec.pad_resolutions)) in allowed)
     if max(weight.max() for weight in weights.values()) <= 0:
         raise UsageError("no padding position lies inside the region at these resolutions, so nothing would move")
     return Region(weights)

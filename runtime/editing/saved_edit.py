@@ -60,19 +60,20 @@ class Borrowed:
                 leaves nothing to move.
         """
         require_same_generator(inversion.generator_hash, self.inversion.generator_hash, "the borrowed picture")
-        other = self.inversion.arrays()
+        borrowed = self.inversion.with_spatial_of(inversion)
+        inversion, other = inversion.with_spatial_of(borrowed), borrowed.arrays()
         moved = {name: array.copy() for name, array in inversion.arrays().items()}
         chosen = layer_mask(self.layers, spec.num_layers)
         moved["wp"][:, chosen] += np.float32(self.latents) * (other["wp"] - moved["wp"])[:, chosen]
         if self.padding and self.resolutions:
-            for name, weight in self._region(spec).weights.items():
+            for name, weight in self._region(spec).of(moved).items():
                 moved[name] += np.float32(self.padding) * weight * (other[name] - moved[name])
         # What is borrowed may come from a photograph, so that the result is not wholly generated any more.
         items = [{key: value for key, value in item.items() if key != "seed"} for item in inversion.items]
         return Inversion.from_arrays(moved, inversion.generator_hash, items)
 
     def _region(self, spec: ModelSpec) -> Region:
-        side = max(spec.pad_resolutions)
+        side = max(*spec.pad_resolutions, *spec.spatial_resolutions)
         mask = np.ones((side, side), np.float32) if self.mask is None else self.mask
         return region_of_mask(mask, spec, self.resolutions)
 
@@ -176,9 +177,7 @@ class SavedEdit:
         moved, taken = _under(arrays, "direction."), _under(arrays, "borrowed.")
         direction = borrowed = None
         if moved:
-            one = Inversion.from_arrays({name: array[None] for name, array in moved.items()})
-            rings = {r: ring[0] for r, ring in one.rings.items()}
-            direction = Direction(one.wp[0], one.const[0], rings, generator_hash, {"space": "both"})
+            direction = Direction.from_arrays(moved, generator_hash, {"space": "both"})
         if taken:
             about = notes["borrowed"]
             borrowed = Borrowed(
@@ -206,7 +205,7 @@ class SavedEdit:
             if part is None:
                 continue
             lead = int(isinstance(part, Inversion))
-            if {key: array.shape[lead:] for key, array in part.arrays().items()} != spec.latent_shapes:
+            if not spec.accepts({key: array.shape[lead:] for key, array in part.arrays().items()}):
                 raise MismatchError(f"{name} has other shapes than this model's codes, so it was not applied")
         if self.borrowed is not None:
             try:

@@ -28,7 +28,7 @@ def padding_distance(model: Model, inversion: Inversion) -> dict[str, np.ndarray
     start = average(model.spec, model.constants(), model.generator_hash).arrays()
     return {
         name: np.sqrt(np.square(array[0] - start[name][0]).mean(axis=0))
-        for name, array in inversion.arrays().items()
+        for name, array in inversion.without_spatial().arrays().items()
         if name != "wp"
     }
 

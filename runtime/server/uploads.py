@@ -114,7 +114,7 @@ def unpack_inversion(data: bytes, model: Model, name: str = "the inversion") -> 
     """
     inversion: Inversion = _load(Inversion, data, name)
     require_same_generator(model.generator_hash, inversion.generator_hash, name)
-    if {key: array.shape[1:] for key, array in inversion.arrays().items()} != model.spec.latent_shapes:
+    if not model.spec.accepts({key: array.shape[1:] for key, array in inversion.arrays().items()}):
         raise MismatchError(f"{name} has other shapes than this model's inversions; invert the picture again")
     return inversion
 

@@ -89,8 +89,14 @@ def test_a_graph_that_computes_something_else_is_not_written(
 ) -> None:
     """The classical mistake: weights modulated instead of the map, so that the ring is scaled by the style as well."""
 
-    def scaled_ring(self: LeanConv, x: torch.Tensor, w: torch.Tensor, ring: torch.Tensor | None = None) -> torch.Tensor:
-        return honest(self, x, w, None if ring is None else ring * self.affine(w).unsqueeze(2))
+    def scaled_ring(
+        self: LeanConv,
+        x: torch.Tensor,
+        w: torch.Tensor,
+        ring: torch.Tensor | None = None,
+        spatial: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        return honest(self, x, w, None if ring is None else ring * self.affine(w).unsqueeze(2), spatial)
 
     honest = LeanConv.forward
     monkeypatch.setattr(LeanConv, "forward", scaled_ring)

@@ -62,6 +62,12 @@ class TrainConfig:
     ring_noise: float = setting(
         0.0, "Noise on the predicted padding while training, relative to the size of each ring.", low=0
     )
+    spatial: tuple[int, ...] | None = setting(
+        None,
+        "Resolutions of a spatial code inside the ring (beyond the paper), predicted from the image and its "
+        "reconstruction. It is trained on its own: the encoder given with --init stays as it is.",
+        metavar="32,...",
+    )
     images: int = setting(6_400_000, "Length of the training in images.", low=1)
     batch: int = setting(8, "Images of a forward pass in each process.", low=1)
     accumulate: int = setting(
@@ -124,13 +130,17 @@ class TrainConfig:
             raise UsageError("pix, per and id are all 0, so nothing would tie the output to the picture")
         if self.pad_resolutions is not None:
             object.__setattr__(self, "pad_resolutions", tuple(self.pad_resolutions))
+        if self.spatial is not None:
+            object.__setattr__(self, "spatial", tuple(self.spatial))
 
     @property
     def encoder(self) -> EncoderConfig:
         """The encoder's own configuration."""
         from padinv.models.encoder import EncoderConfig  # needs torch; the settings do not
 
-        config = EncoderConfig(self.arch, self.padding, self.const, self.pad_resolutions, size=self.size)
+        config = EncoderConfig(
+            self.arch, self.padding, self.const, self.pad_resolutions, size=self.size, spatial=self.spatial or ()
+        )
         return config if self.passes == 1 else replace(config, refinements=self.passes, feedback="error")
 
     @property
@@ -152,6 +162,7 @@ class TrainConfig:
         """JSON-ready form."""
         value = asdict(self)
         value["pad_resolutions"] = None if self.pad_resolutions is None else list(self.pad_resolutions)
+        value["spatial"] = None if self.spatial is None else list(self.spatial)
         return value
 
 

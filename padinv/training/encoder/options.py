@@ -102,7 +102,12 @@ def check_inputs(config: TrainConfig, options: RunOptions) -> None:
             raise UsageError("--init and --backbone-weights exclude each other: the encoder of --init has a backbone")
         find_backbone_weights(config.arch, options.backbone_weights)
 
+    def spatial() -> None:
+        if config.spatial and options.init is None:
+            raise UsageError("--spatial trains a spatial code on top of a finished encoder; give it with --init")
+
     checks: list[Callable[[], object]] = [
+        spatial,
         lambda: exists(options.generator, "--generator"),
         lambda: exists(options.init, "--init"),
         face_weights,

@@ -181,6 +181,12 @@ class Training:
         shared = shared_weights(other, encoder)
         if not shared:
             raise MismatchError(f"{file} is an encoder of another kind, so --init cannot start from it")
+        frozen = {name for name in encoder.state_dict() if self.config.spatial and not name.startswith("spatial.")}
+        if missing := sorted(frozen - shared.keys()):
+            raise MismatchError(
+                f"{file} lacks {missing[0]}, so a spatial code cannot be trained on top of it; give --arch, --size and "
+                "the padding options (or --preset) of the encoder that --init names"
+            )
         for module in (encoder, *([] if self.trainer.average is None else [self.trainer.average.module])):
             module.load_state_dict({**module.state_dict(), **shared})
         parts = "" if len(shared) == len(encoder.state_dict()) else f" ({len(shared)} tensors; the others are new)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from padinv.data import to_float
 from padinv.losses.adversarial import discriminator_loss, encoder_adversarial_loss, gradient_penalty, lazy_weight
 from padinv.losses.border import border_patches, patch_side
-from padinv.losses.objective import Objective
+from padinv.losses.objective import Objective, loss_image
 from padinv.models.discriminator import Discriminator
 from padinv.models.encoder import Encoder
 from padinv.models.generator import Generator
@@ -89,6 +89,8 @@ class EncoderTrainer:
         if accelerator.num_processes > 1 and device.type == "cuda":
             encoder = synchronised(encoder)
         self.raw_encoder: Encoder = encoder
+        if config.spatial:
+            encoder.freeze_all_but_spatial()
         self.average: WeightAverage | None = None
         if config.ema > 0:
             self.average = WeightAverage(encoder, average_buffers=True)
@@ -100,7 +102,9 @@ class EncoderTrainer:
             self.synthesis = torch.compile(generator.synthesis, backend=config.compile)
         trained = [weight for weight in encoder.parameters() if weight.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
-        self.encoder, self.optimizer = accelerator.prepare(encoder, optimizer)
+        # The network whose gradients are exchanged between processes: the spatial encoder is trained on its own.
+        network = encoder.spatial if config.spatial else encoder
+        self.encoder, self.optimizer = accelerator.prepare(network, optimizer)
 
         self.raw_discriminator = discriminator if config.adv > 0 else None
         if self.raw_discriminator is not None:
@@ -185,8 +189,11 @@ class EncoderTrainer:
             the last pass's reconstructions, without gradient, and its losses with their weighted sum as 'total';
             the terms of earlier passes are called pix_pass1, ...
         """
-        passes = self.config.passes
-        found = run_passes(*self._networks(len(real)), real, passes)
+        passes = 1 if self.config.spatial else self.config.passes
+        if self.config.spatial:
+            found: Iterator[tuple[Latents, Tensor]] = iter([self._with_spatial(real)])
+        else:
+            found = run_passes(*self._networks(len(real)), real, passes)
         report: dict[str, Tensor] = {}
         for k in range(1, passes + 1):
             with self._gathering(self.encoder, last=last and k == passes):
@@ -227,6 +234,15 @@ class EncoderTrainer:
             adversarial = encoder_adversarial_loss(logits, self.config.adv_form)
         terms = self.objective.terms(fake, real, wp, self.raw_encoder.w_avg, adversarial, rings=rings)
         return {**terms, "total": self.objective.total(terms)}
+
+    def _with_spatial(self, real: Tensor) -> tuple[Latents, Tensor]:
+        """What the frozen encoder finds, and its reconstructions with the spatial code that is trained."""
+        with self.accelerator.autocast():
+            with torch.no_grad():
+                latents: Latents = self.raw_encoder(real)
+                shown = loss_image(self.synthesis(*latents), real.shape[-1])
+            spatial = self.encoder(real, shown)
+            return latents, loss_image(self.synthesis(*latents, spatial=spatial), real.shape[-1])
 
     def _discriminator_step(self, pairs: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """Teach the discriminator the (real, reconstructed) images of this step."""

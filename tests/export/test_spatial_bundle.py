@@ -1,0 +1,128 @@
+"""A bundle with a spatial code: its graphs, the runtime's inversions, and files with and without a code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_run import lively_encoder, lively_generator
+
+from padinv.checkpoints import load_encoder
+from padinv.checkpoints.generator_encoder import Pair
+from padinv.export.export_bundle import Options, export_bundle
+from padinv.models.encoder import EncoderConfig, encode_images
+from padinv.runtime import Inversion, Model, apply, blend, difference, interpolate
+from padinv.runtime.editing.region import region_of_mask
+from padinv.runtime.errors import MismatchError
+from padinv.runtime.images import average_pool
+from padinv.runtime.spatial import FADE, faded, with_colours
+
+SPATIAL = EncoderConfig("fast", spatial=(8,), spatial_width=6)
+
+
+@pytest.fixture
+def pair() -> Pair:
+    generator = lively_generator()
+    return Pair(generator, lively_encoder(generator, SPATIAL))
+
+
+@pytest.fixture
+def model(pair: Pair, tmp_path: Path) -> Model:
+    export_bundle(pair, tmp_path / "bundle", Options())
+    return Model.load(tmp_path / "bundle")
+
+
+def image(count: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (count, 3, 32, 32)).astype(np.float32)
+
+
+def test_the_runtime_inverts_as_torch_does(pair: Pair, model: Model) -> None:
+    x = image()
+    with torch.no_grad():
+        found = encode_images(pair.encoder, pair.generator, torch.from_numpy(x))
+        wanted = found.generate(pair.generator).numpy()
+    inversion, output = model.reconstruct(x, batch_size=2)
+    np.testing.assert_allclose(inversion.spatial[8][:, :-3], found.spatial[8].numpy(), atol=1e-4)
+    np.testing.assert_allclose(output, wanted, atol=1e-4)
+    np.testing.assert_allclose(model.generate_float(inversion), wanted, atol=1e-4)
+    plain = model.encode(x, spatial=False)
+    assert not plain.spatial
+    np.testing.assert_allclose(model.with_spatial(plain, x, 2).spatial[8], inversion.spatial[8], atol=1e-5)
+    np.testing.assert_array_equal(plain.wp, inversion.wp)
+    np.testing.assert_array_equal(model.generate_float(plain), model.generate_float(inversion.without_spatial()))
+    assert not np.allclose(model.generate_float(plain), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [Options(compact=True), Options(half=True)], ids=["compact", "half"])
+def test_every_kind_of_bundle_holds_it(pair: Pair, tmp_path: Path, options: Options) -> None:
+    bundle = export_bundle(pair, tmp_path / "bundle", options).bundle
+    assert bundle.spec.spatial_resolutions == (8,)
+    assert bundle.has("spatial.onnx")
+    assert bundle.manifest["parity"]["fp32"]["spatial"]["spatial_8"]["8"] < 1e-4
+    if options.compact:
+        again = load_encoder(tmp_path / "bundle")
+        x = torch.from_numpy(image())
+        with torch.no_grad():
+            codes = again.spatial_code(x, x.flip(0)), pair.encoder.spatial_code(x, x.flip(0))
+        torch.testing.assert_close(codes[0][8], codes[1][8], atol=5e-3, rtol=5e-3)
+
+
+def test_files_keep_the_code_and_a_model_without_one_refuses_it(model: Model, exported: Path, tmp_path: Path) -> None:
+    inversion = model.encode(image(1))
+    inversion.save(tmp_path / "one.safetensors", "float32")
+    again = Inversion.load(tmp_path / "one.safetensors")
+    np.testing.assert_array_equal(again.spatial[8], inversion.spatial[8])
+    other = Model.load(exported)
+    again.generator_hash = other.generator_hash
+    with pytest.raises(MismatchError, match="spatial code"):
+        other.generate_float(again)
+
+
+def test_editing_treats_it_as_part_of_the_padding(model: Model) -> None:
+    a, b = model.encode(image(1)), model.encode(image(1, seed=1))
+    np.testing.assert_array_equal(blend(a, b).spatial[8], b.spatial[8])
+    pair = difference(a, b)
+    moved = apply(a, pair, "padding")
+    np.testing.assert_allclose(moved.spatial[8], b.spatial[8], atol=1e-6)
+    np.testing.assert_array_equal(apply(a, pair, "latent").spatial[8], a.spatial[8])
+    np.testing.assert_allclose(apply(a.without_spatial(), pair, "padding").spatial[8][0], pair.spatial[8], atol=1e-6)
+    middle = interpolate(a, b.without_spatial(), 3, "padding")
+    np.testing.assert_allclose(middle.spatial[8][1], a.spatial[8][0] / 2, atol=1e-6)
+    both = Inversion.concat([a.without_spatial(), b])
+    assert not both.spatial[8][0].any()
+    np.testing.assert_array_equal(both.spatial[8][1], b.spatial[8][0])
+
+
+def average(image: np.ndarray) -> np.ndarray:
+    """Each 4 x 4 cell's mean, at every pixel."""
+    return average_pool(image, 8).repeat(4, axis=2).repeat(4, axis=3)
+
+
+def test_the_code_fades_where_an_edit_changes_the_image() -> None:
+    rng = np.random.default_rng(0)
+    code = rng.normal(size=(1, 5, 8, 8)).astype(np.float32)
+    shown = rng.uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
+    whole = with_colours(code, shown)
+    np.testing.assert_allclose(faded(whole, shown), code, atol=1e-6)
+    changed = shown.copy()
+    changed[:, :, :, 16:] = np.where(average(shown)[:, :, :, 16:] > 0, -1, 1)  # nothing like before
+    weak = faded(whole, changed)
+    np.testing.assert_allclose(weak[..., :3], code[..., :3], atol=1e-6)  # a cell away from the change
+    assert np.abs(weak[..., 5:]).max() < 0.1 * np.abs(code[..., 5:]).max()
+    far = average_pool(changed, 8) - average_pool(shown, 8)
+    power = np.pad(np.square(far).mean(axis=1), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    wanted = code[0, :, 4, 6] * np.exp(-power[0, 4:7, 6:9].mean() / FADE**2)
+    np.testing.assert_allclose(weak[0, :, 4, 6], wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_a_region_limits_it(model: Model) -> None:
+    a, b = model.encode(image(1)), model.encode(image(1, seed=1))
+    mask = np.zeros((32, 32), np.float32)
+    mask[:, :16] = 1
+    limited = region_of_mask(mask, model.spec).limit(a, blend(a, b))
+    np.testing.assert_allclose(limited.spatial[8][:, :, :, :4], b.spatial[8][:, :, :, :4], atol=1e-6)
+    np.testing.assert_array_equal(limited.spatial[8][:, :, :, 4:], a.spatial[8][:, :, :, 4:])
+    coarse = region_of_mask(mask, model.spec, [4]).limit(a, blend(a, b))
+    np.testing.assert_array_equal(coarse.spatial[8], a.spatial[8])
