@@ -52,7 +52,11 @@ adapt() {
 adapt --init "$runs/span/pad1.safetensors" --out "$runs/pad2"
 adapt --init "$runs/span/wplus1.safetensors" --out "$runs/wplus2" --no-padding
 
-$padinv export --generator "$runs/generator.safetensors" --encoder "$runs/pad2/encoder.safetensors" \
+# A spatial code on top of the first, which stays as it is.
+encoder --generator "$runs/generator.safetensors" --init "$runs/pad2" --spatial 32 --out "$runs/spatial" \
+    --images $((8000 / scale)) --batch 8 --warmup $((200 / scale)) --ema 0.99
+
+$padinv export --generator "$runs/generator.safetensors" --encoder "$runs/spatial/encoder.safetensors" \
     --name faces128 --compact --card recipes/faces128_card.md --out runtime/models/faces128 --overwrite
 $padinv export --generator "$runs/generator.safetensors" --encoder "$runs/wplus2/encoder.safetensors" \
     --name faces128-wplus --out "$runs/wplus-model" --overwrite
