@@ -100,8 +100,15 @@ def open_contestants(
                     problems.append(f"{name} {precision} was left out: {error}")
                     break
                 shown = count if unit == "cpu" else None
-                found.append(Contestant(name, precision, shown, where, unit=unit, **opened))
+                found.append(_contestant((name, precision, shown, where), opened, unit))
                 if name == "cpu" and precision == "fp32" and any(tuned_graph(bundle, graph) for graph in opened):
                     plain = {graph: open_session(bundle, graph, name, count, tuned=False) for graph in opened}
-                    found.append(Contestant(name, precision, shown, where, unit=unit, plain=True, **plain))
+                    found.append(_contestant((name, precision, shown, where), plain, unit, plain=True))
     return found, problems
+
+
+def _contestant(
+    how: tuple[str, str, int | None, str | None], opened: Mapping[str, Session], unit: str, *, plain: bool = False
+) -> Contestant:
+    """A contestant of sessions by graph; `how` is (backend, precision, threads, device)."""
+    return Contestant(*how, opened["encoder"], opened["generator"], unit, plain, opened.get("spatial"))
