@@ -56,16 +56,18 @@ def part(name: str) -> str:
         return "No result file yet."
     document = json.loads(path.read_text("utf-8"))
     conditions = document["conditions"]
-    budget = conditions["budget"]
-    trained = f"{budget:,} training images for each encoder" if budget else "no training for this table"
-    start = f", starting from {conditions['init']}" if conditions["init"] and budget else ""
+    budget, init = conditions["budget"], conditions["init"]
+    start = f", starting from {init}" if init else ""
+    trained = f"{budget:,} training images for each encoder{start}" if budget else f"The encoder is {init} as it is"
     measured = max(row.get("pictures", 0) for row in document["rows"])
     on = f"{measured:,} validation photographs" if measured else f"{conditions['targets']} validation photographs"
+    small = (
+        "The paper trains each encoder with 6.4 million images: at a budget this small the figures show that the "
+        "command works, and how fast each row learns, not what the method reaches. "
+    )
     return "\n".join(
         [
-            f"{trained[0].upper()}{trained[1:]}{start}; {on}; {document['machine']}. The paper trains each encoder "
-            f"with 6.4 million images: read these figures as a check that the command works and of what a budget this "
-            f"small shows, not as the method's limit. File: `benchmarks/results/{path.name}`.",
+            f"{trained}; {on}; {document['machine']}. {small if budget else ''}File: `benchmarks/results/{path.name}`.",
             "",
             document["markdown"],
             "",

@@ -19,6 +19,7 @@ WHY = {
     "learns, not how far it gets.",
     "edges": "The paper names the border as its weakness and gives no figures for it.",
 }
+_SIGNS = {True: "the same sign as in the paper", False: "the other way round than in the paper"}
 
 
 def comparison_lines(results: Path) -> list[str]:
@@ -63,14 +64,15 @@ def _table2(document: dict[str, Any]) -> list[str]:
 
 
 def _table3(document: dict[str, Any]) -> list[str]:
-    same, other = [], []
+    said: dict[str, list[str]] = {}
     for row in (row for row in document["rows"] if row["attribute"] in PAPER):
         p, s = row["means"]["out_p"], row["means"]["out_s"]
         agrees = (p > s) == PAPER[row["attribute"]].endswith("spatial")
-        text = f"{row['attribute']} {factor(p, s)} (paper {PAPER[row['attribute']].partition(',')[0]})"
-        (same if agrees else other).append(text)
-    said = [f"Table 3, the same sign as in the paper: {', '.join(same)}."] if same else []
-    return said + ([f"Table 3, the other way round than in the paper: {', '.join(other)}."] if other else [])
+        low, high = (row.get("factor_out", {}).get(end) or p / s for end in ("low", "high"))
+        verdict = "the interval holds both signs" if low < 1 < high else _SIGNS[agrees]
+        paper = PAPER[row["attribute"]].partition(",")[0]
+        said.setdefault(verdict, []).append(f"{row['attribute']} {factor(p, s)} (paper {paper})")
+    return [f"Table 3, {verdict}: {', '.join(parts)}." for verdict, parts in said.items()]
 
 
 def _edges(document: dict[str, Any]) -> list[str]:

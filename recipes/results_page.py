@@ -147,8 +147,9 @@ def main() -> None:
     parser.add_argument("--vs", type=Path, action="append", default=[], help="bundle to compare with; may be repeated")
     parser.add_argument("--quality", type=Path, default=RESULTS / "generator_quality.md")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "results")
-    parser.add_argument("--limit", type=int, help="measure the first images only; nothing but --work is written then")
+    parser.add_argument("--limit", type=int, help="first images only; card and README.md stay then")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--machine", default=f"{platform.machine()}, {os.cpu_count()} cores", help="for the page")
     given = parser.parse_args()
     source = open_pictures(given.faces)
     results = [measured(path, source, given) for path in (given.bundle, *given.vs)]
@@ -158,7 +159,7 @@ def main() -> None:
         "schema": 1,
         "name": bundle.name,
         "bundle": bundle.fingerprint,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": given.machine,
         "seconds_per_image": first["seconds"],
         "images": len(first["names"]),
         "metrics": {name: one.to_dict() for name, one in summarise(first["columns"]).items()},
@@ -168,15 +169,14 @@ def main() -> None:
     old = (given.bundle / "MODEL_CARD.md").read_text("utf-8")
     figures = {one["name"]: (one["names"], one["columns"]) for one in results}
     card = card_figures.section(bundle.name, figures, group_lines(groups), given.quality, old=old)
+    write_json(RESULTS / f"results-{bundle.name}.json", document)
+    write_text(PAGE, page(document, card))
     if given.limit is not None:
-        write_text(given.work / "results.md", page(document, card))
-        sys.exit(f"--limit is for trying this out: only {given.work / 'results.md'} was written")
+        sys.exit("--limit was given, so the model card and README.md were left as they are")
     whole = with_heading(old, card_figures.HEADING, card)
     write_text(given.bundle / "MODEL_CARD.md", card_figures.with_front_figures(whole, first["columns"]))
     kept = {key: value for key, value in bundle.manifest.items() if key not in ("files", "format")}
     write_manifest(given.bundle, kept)
-    write_json(RESULTS / f"results-{bundle.name}.json", document)
-    write_text(PAGE, page(document, card))
     readme = README.read_text("utf-8")
     table = card_figures.readme_table(figures, bundle.name, readme)
     write_text(README, card_figures.put_between(readme, table))
