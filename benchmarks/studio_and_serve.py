@@ -138,7 +138,7 @@ def slider(model: Model, extra: Sequence[str], moves: int) -> dict[str, Any]:
 
 
 def served(photos: Sequence[bytes], extra: Sequence[str], wanted: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Pictures a second for 32 clients that ask without pause, and how many answers are not their picture's."""
+    """Images per second for 32 clients that ask without pause, and how many answers are not their picture's."""
     with running("serve", "--max-requests", "64", *extra) as (port, _, _process):
         warm = Client(port)
         for photo in photos[:4]:
@@ -166,7 +166,7 @@ def served(photos: Sequence[bytes], extra: Sequence[str], wanted: Sequence[np.nd
 
 
 def piped(folder: Path, extra: Sequence[str], out: Path) -> float:
-    """Pictures a second of `padinv invert` on a folder, as it says itself."""
+    """Images per second of `padinv invert` on a folder, as it says itself."""
     command = [sys.executable, "-c", START, "invert", str(folder), "--out", str(out), "--no-report", "--json", *extra]
     made = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return float(made["written"]) / float(made["seconds"])
@@ -243,7 +243,7 @@ def main() -> None:
             "",
             f"## Inverting {options.photos} JPEG photographs of 640 x 480 pixels",
             "",
-            "| | pictures a second, in turns | median |",
+            "| | images per second, alternating | median |",
             "|---|---|---|",
             f"| `padinv serve`, {CLIENTS} clients | {', '.join(f'{rate:.1f}' for rate in rates['serve'])} "
             f"| {medians['serve']:.1f} |",

@@ -15,7 +15,7 @@ from padinv.runtime.errors import UsageError
 
 @dataclass
 class Settings:
-    """What the common options of the command at hand say.
+    """What the common options of the running command say.
 
     Attributes:
         quiet: print errors and skipped inputs only.
@@ -42,7 +42,7 @@ settings = Settings()
 
 
 def reset() -> None:
-    """Forget what an earlier command in this process was told."""
+    """Forget the options of an earlier command in this process."""
     if settings.offline:
         _set_offline(False)
     for name, value in vars(Settings()).items():
@@ -164,7 +164,7 @@ def add_options(command: Any, declared: Callable[..., None], *, expose: bool = T
 
 
 def config_values(path: Path, ctx: Any) -> dict[str, Any]:
-    """The options that a TOML file gives to the command at hand: parameter's name -> value.
+    """The options that a TOML file gives to the running command: parameter's name -> value.
 
     Keys are options without their hyphens in front (`paste-back = true`). Keys at the top hold for every verb that has
     such an option; a table like [invert] or [directions.fit] holds for that verb alone, and wins.
@@ -195,7 +195,7 @@ def config_values(path: Path, ctx: Any) -> dict[str, Any]:
 
 
 def _is_stray(document: dict[str, Any], names: dict[str, str]) -> list[str]:
-    """Keys at the top that are neither tables nor options of the command at hand."""
+    """Keys at the top that are neither tables nor options of the running command."""
     return [key for key, value in document.items() if key not in names and not isinstance(value, dict)]
 
 

@@ -119,7 +119,7 @@ class LazyCommands(dict[str, Any]):
             else:
                 app = typer.Typer(add_completion=False, rich_markup_mode=None)
                 settings = {"help_option_names": ["-h", "--help"]}
-                kind = getattr(module, "COMMAND", None)  # a verb that reads its arguments in its own way
+                kind = getattr(module, "COMMAND", None)  # a verb with its own argument parser
                 app.command(name=verb, cls=kind or HelpCommand, context_settings=settings)(command)
             self[verb] = typer.main.get_command(app)
             for words, inner in _with_names(verb, super().__getitem__(verb)):
@@ -271,7 +271,7 @@ def root(
 
 def main() -> None:
     """Entry point of the `padinv` script."""
-    # Pillow warns about damaged metadata of pictures that it reads all the same: noise to the person at the terminal.
+    # Pillow warns about damaged metadata of pictures that it can still read: noise to the person at the terminal.
     warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
     for name in ("SIGTERM", "SIGHUP"):
         # A signal that the process was started to ignore (nohup) stays ignored.

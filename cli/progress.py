@@ -20,7 +20,7 @@ class Bar(Protocol):
     def advance(self, count: int = 1) -> None: ...
 
     def describe(self, what: str) -> None:
-        """Name the work at hand."""
+        """Name the current work."""
 
     def say(self, text: str) -> None:
         """One line on standard error that does not tear the bar."""

@@ -58,14 +58,14 @@ def add_provenance_options(command: Any) -> None:
 
 
 def remember(ctx: Any) -> None:
-    """Keep what the command at hand was told; every command calls this before it runs."""
+    """Keep the options of the running command; every command calls this before it runs."""
     for name in ("no_provenance", "c2pa_certificate", "c2pa_key"):
         setattr(settings, name, ctx.params.pop(name, None))
     settings.command = ctx
 
 
 def marking(bundle: Bundle, verb: str | None = None, before: tuple[str, ...] = ()) -> Marking:
-    """How the pictures of the command at hand are marked.
+    """How the pictures of the running command are marked.
 
     Args:
         verb, before: in place of the command's own, where it does what another command does.
@@ -96,7 +96,7 @@ def signer() -> Signer | None:
 
 
 def _command() -> Command:
-    """The command at hand, without the pictures it works on and without what decides no pixel."""
+    """The running command, without the pictures it works on and without what decides no pixel."""
     from padinv.runtime.provenance.command_text import Command
 
     ctx: Any = settings.command

@@ -98,7 +98,7 @@ class LineReporter:
 
 
 class BarReporter:
-    """A progress bar with images a second, time left and the loss terms."""
+    """A progress bar with images per second, time left and the loss terms."""
 
     def __init__(self) -> None:
         from rich.console import Console

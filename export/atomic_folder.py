@@ -24,7 +24,7 @@ def check_target(out: Path | str, overwrite: bool = False) -> Path:
     if not os.path.lexists(out):
         return out
     if not out.is_dir() or out.is_symlink():
-        raise UsageError(f"{out} exists and is no folder, so nothing was exported; choose another --out")
+        raise UsageError(f"{out} exists and is not a folder, so nothing was exported; choose another --out")
     try:
         empty = not any(out.iterdir())
     except OSError as error:
@@ -32,7 +32,7 @@ def check_target(out: Path | str, overwrite: bool = False) -> Path:
     if empty:
         return out
     if not (out / MANIFEST).is_file():
-        raise UsageError(f"{out} holds other files and is no bundle, so nothing was exported; choose another --out")
+        raise UsageError(f"{out} holds other files and is not a bundle, so nothing was exported; choose another --out")
     try:
         read_bundle(out)
     except BundleError as error:

@@ -132,7 +132,7 @@ def _tidy(model: onnx.ModelProto) -> None:
     names = {tensor.name for tensor in parameters}
     others = [tensor for tensor in model.graph.initializer if tensor.name not in names]
     inputs = list(model.graph.input)
-    # A parameter that is a graph input for the moment is no constant, so nothing is folded into it.
+    # A parameter that is a graph input for the moment is not a constant, so nothing is folded into it.
     del model.graph.initializer[:]
     model.graph.initializer.extend(others)
     for tensor in parameters:

@@ -1,4 +1,4 @@
-"""`padinv bench` from Python: open what is installed, measure in turns, and say what is fastest."""
+"""`padinv bench` from Python: open what is installed, measure them alternately, and say what is fastest."""
 
 from __future__ import annotations
 

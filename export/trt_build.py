@@ -223,7 +223,7 @@ class EngineBuilder:
         return cache
 
     def _save_timings(self, config: Any) -> None:
-        """Keep what this build measured. Later builds are only slower without it, so a full disk is no failure."""
+        """Keep what this build measured. Later builds are only slower without it, so a full disk is not an error."""
         with contextlib.suppress(OutputError):
             write_bytes(timing_cache_file(self.here), bytes(config.get_timing_cache().serialize()))
 

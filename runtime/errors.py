@@ -54,7 +54,7 @@ class UsageError(PadInvError):
 
 
 class InputError(PadInvError):
-    """A file that came from outside cannot be used: missing, corrupt, too large, of a foreign kind.
+    """A file that came from outside cannot be used: missing, corrupt, too large, of another kind.
 
     Its codes: missing, unreadable, empty, not-an-image, damaged, too-large, no-face; input where none of them fits.
     """
@@ -81,7 +81,7 @@ class HubError(PadInvError):
 
 
 class BackendError(PadInvError):
-    """The asked backend (onnxruntime, CUDA, TensorRT) is missing or did not come up."""
+    """The asked backend (onnxruntime, CUDA, TensorRT) is missing or could not be initialised."""
 
     code = "backend"
 

@@ -292,8 +292,8 @@ class Inversion:
             with np.errstate(over="ignore"):
                 stored = np.ascontiguousarray(array, dtype=_DTYPES[dtype])
             if not np.isfinite(stored).all():
-                mend = "; save with dtype='float32'" if np.isfinite(array).all() else ""
-                raise OutputError(f"{name} holds values that are not finite in {dtype}{mend}")
+                hint = "; save with dtype='float32'" if np.isfinite(array).all() else ""
+                raise OutputError(f"{name} holds values that are not finite in {dtype}{hint}")
             arrays[name] = stored
         try:
             items = json.dumps(self.items, ensure_ascii=True, allow_nan=False)

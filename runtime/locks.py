@@ -71,7 +71,7 @@ def folder_lock(folder: Path | str, name: str = LOCK_NAME) -> Iterator[bool]:
 
     Yields:
         whether there is a lock. Some file systems (Lustre without flock, many FUSE ones) have none; then a warning is
-        logged, and the work goes on without.
+        logged, and the work continues without it.
 
     Raises:
         FolderInUseError: another process holds it.

@@ -73,9 +73,7 @@ class ModelSpec:
         if min(self.z_dim, self.w_dim, self.mapping_layers, width) < 1:
             raise InputError("z_dim, w_dim, mapping_layers and mapping_width must be at least 1")
         if max(self.z_dim, self.w_dim, width, *self.channels) > MAX_WIDTH or self.mapping_layers > MAX_MAPPING_LAYERS:
-            raise InputError(
-                f"a model wider than {MAX_WIDTH} or a mapping deeper than {MAX_MAPPING_LAYERS} is no model"
-            )
+            raise InputError(f"width above {MAX_WIDTH} or mapping depth above {MAX_MAPPING_LAYERS} is not supported")
         if not (math.isfinite(self.mapping_lr_mult) and math.isfinite(self.conv_clamp or 0)):
             raise InputError("mapping_lr_mult and conv_clamp must be finite")
 

@@ -11,6 +11,7 @@ import typer
 from padinv.cli import options as opt
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import require_files
+from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
     from padinv.evaluation.metrics import Metrics
@@ -74,6 +75,20 @@ def command(
     threads: opt.ThreadsOption = None,
     resamples: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bootstrap resamples.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, max=opt.MAX_SEED, help="Seed of the bootstrap.")] = 0,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report", help="Write a page: histograms, groups, and the worst, median and best images."
+        ),
+    ] = True,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            "--groups",
+            metavar="CSV",
+            help="Columns that group the pictures on the page; the first one names them. Folders are a group anyway.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what was measured before.")] = False,
     as_json: opt.JsonOption = False,
     data: Annotated[
@@ -86,14 +101,15 @@ def command(
     Images are compared as floats in [-1, 1], clamped, before rounding. Means come with 95 % bootstrap intervals, and
     --vs with the paired difference and ratio. A bundle is measured without torch, except for LPIPS and identity.
     """
-    from padinv.cli.common import settings
+    from padinv.cli.common import open_in_browser, settings
     from padinv.cli.console import say
     from padinv.cli.output import SCHEMA
     from padinv.cli.progress import progress_bar
     from padinv.evaluation.evaluate import measure
     from padinv.evaluation.metrics import open_metrics, require_lpips_nets
     from padinv.evaluation.models import open_subject
-    from padinv.evaluation.results import report, write_comparison
+    from padinv.evaluation.page import Evaluation, groupings_of, write_evaluation_page
+    from padinv.evaluation.results import report_on, write_comparison
     from padinv.picture_sources import open_named
     from padinv.runtime.errors import InputError, MismatchError, OutputError, exit_code
 
@@ -114,23 +130,35 @@ def command(
         )
     metrics = open_metrics(subjects[0].spec, weights, identity_weights, backend)
     count = min(limit or len(source), len(source))
+    groupings = groupings_of([source.name(k) for k in range(count)], groups)  # a wrong table is refused beforehand
     results: list[Measured] = []
     with progress_bar("measuring", count * len(subjects)) as bar:
         for one in subjects:
             for note in one.notes:
                 bar.say(note)
             results.append(measure(one, source, metrics, out, batch, limit, overwrite, bar.advance, protocol=protocol))
-    document = report(results[0], results[1] if vs else None, resamples, seed)
+    document = report_on(results[0], results[1] if vs else None, resamples, seed)
     if vs:
         document["file"] = str(write_comparison(results[0], results[1], document))
     skipped = sorted({sentence for result in results for sentence in result.skipped})
+    page = None
+    if report:
+        evaluation = Evaluation(results, subjects, source, document, metrics.found, groupings)
+        page = write_evaluation_page(evaluation, overwrite)
+        if page is None:
+            say("the report was not written: a file that is not padinv's has its name; --overwrite replaces it")
+        elif settings.open_report and not open_in_browser(str(page)):
+            say(f"no browser could be started; the report is {page}")
     code = exit_code(usable=len(results), failed=len(skipped))
     if as_json:
         head = {"schema": SCHEMA, "status": code.name.lower(), "results": document["models"]}
+        head["report"] = None if page is None else str(page)
         lost = [{"path": None, "reason": sentence, "code": InputError.code} for sentence in skipped]
         typer.echo(json.dumps({**head, "skipped": lost, **document}, indent=2))
     elif not settings.quiet:
         _print(document, metrics, results)
+        if page is not None:
+            typer.echo(printable(f"open {page}"))
     for sentence in skipped:
         say(f"skipped: {sentence}")
     raise typer.Exit(code)
@@ -155,7 +183,6 @@ def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) 
     from rich.text import Text
 
     from padinv.evaluation.bootstrap import interval_text
-    from padinv.runtime.text import printable
 
     models = document["models"]
     comparison = document.get("comparison", {})
@@ -175,7 +202,7 @@ def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) 
             )
         table.add_row(f"{metric.label} ({metric.better} is better)", *cells)
     times = [f"{1000 * model['seconds_per_image']:.1f} ms" for model in models]
-    table.add_row("time an image", *times, *([""] * (2 if comparison else 0)))
+    table.add_row("time per image", *times, *([""] * (2 if comparison else 0)))
     console = Console(highlight=False)
     if not console.is_terminal:  # a pipe or file has no width to wrap at
         console.width = console.measure(table, options=console.options.update(width=1000)).maximum

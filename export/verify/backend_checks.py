@@ -35,7 +35,7 @@ class Opened:
         """The session of a graph.
 
         Raises:
-            NotHereError: this bundle or this device has nothing for that precision, which is no failure.
+            NotHereError: this bundle or this device has nothing for that precision, which does not count as a failure.
         """
         if (graph, precision) not in self._sessions:
             bundle = self.half if precision in HALF_GRAPHS else self.bundle

@@ -72,7 +72,7 @@ def images_per_second(
 ) -> dict[str, float]:
     """Batch -> reconstructed images per second.
 
-    One batch size after the other: taken in turns, every call would make a provider that plans a graph for its last
+    One batch size after the other: if they alternated, every call would make a provider that plans a graph for its last
     shape plan again (as onnxruntime does with cuDNN 9), and nothing but planning would be timed.
     """
     found = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +9,13 @@ from padinv.datasets.statistics import Statistics
 from padinv.picture_sources import PictureSource, open_pictures
 from padinv.picture_sources.source import evenly
 from padinv.runtime.reports.contact_sheet import contact_sheet, write_sheet
-from padinv.runtime.reports.html import data_uri, escape, page, write_page
+from padinv.runtime.reports.html import data_uri, render, write_page
 
 if TYPE_CHECKING:
     from padinv.datasets.prepare import DatasetSettings, DatasetSummary
 
 SHOWN = 96  # pictures of the contact sheet
 NAMED = 1_000  # damaged pictures and duplicates on the page
-_STYLE = (
-    ".bars{display:flex;align-items:flex-end;height:80px;gap:1px}.bars i{flex:1;background:#5a7}"
-    "td{padding:.15em 1em .15em 0}img{max-width:100%}"
-)
 
 
 def write_report(
@@ -39,11 +34,20 @@ def write_report(
     sheet = contact_sheet(rows, [""], f"{summary.pictures:,} pictures of {settings.size} px")
     write_sheet(Path(f"{stem}-contact-sheet.png"), sheet, overwrite=True)
     facts = _facts(source, settings, summary)
-    body = [f"<h1>{escape(stem.name)}</h1>", _table(facts), "<h2>Brightness</h2>", _bars(summary.statistics.histogram)]
-    body += ["<h2>Pictures, evenly spread</h2>", f'<img alt="contact sheet" src="{data_uri(sheet)}">']
-    body += _list("Left out: damaged or without a face", summary.skipped)
-    body += _list("Left out: duplicates", [f"{name} equals {other}" for name, other in summary.duplicates])
-    write_page(Path(f"{stem}.html"), page(stem.name, "\n".join(body), style=_STYLE))
+    text = render(
+        "dataset.html",
+        title=stem.name,
+        style="",
+        heading=stem.name,
+        facts=facts,
+        bars=_heights(summary.statistics.histogram),
+        sheet=data_uri(sheet),
+        lists=[
+            *_list("Left out: damaged or without a face", summary.skipped),
+            *_list("Left out: duplicates", [f"{name} equals {other}" for name, other in summary.duplicates]),
+        ],
+    )
+    write_page(Path(f"{stem}.html"), text)
 
 
 def _facts(source: PictureSource, settings: DatasetSettings, summary: DatasetSummary) -> list[tuple[str, str]]:
@@ -66,20 +70,12 @@ def _facts(source: PictureSource, settings: DatasetSettings, summary: DatasetSum
     return [(name, value) for name, value in facts if value not in ("", "0")]
 
 
-def _table(facts: Iterable[tuple[str, str]]) -> str:
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts)
-    return f"<table>{rows}</table>"
-
-
-def _bars(shares: list[float]) -> str:
+def _heights(shares: list[float]) -> list[float]:
+    """Per cent of the highest bar."""
     top = max(shares) or 1.0
-    bars = "".join(f'<i style="height:{100 * share / top:.1f}%"></i>' for share in shares)
-    return f'<div class="bars" role="img" aria-label="histogram from black to white">{bars}</div>'
+    return [100 * share / top for share in shares]
 
 
-def _list(title: str, lines: list[str]) -> list[str]:
-    if not lines:
-        return []
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines[:NAMED])
-    more = f"<li>and {len(lines) - NAMED:,} more</li>" if len(lines) > NAMED else ""
-    return [f"<h2>{escape(title)} ({len(lines):,})</h2>", f"<ul>{items}{more}</ul>"]
+def _list(title: str, lines: list[str]) -> list[tuple[str, int, list[str], int]]:
+    """(title, how many lines, those that are shown, how many more), if there are any."""
+    return [(title, len(lines), lines[:NAMED], max(0, len(lines) - NAMED))] if lines else []

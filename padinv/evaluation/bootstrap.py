@@ -65,7 +65,7 @@ def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray
     (the PSNR of a perfect picture) are left out of their column's means.
 
     Args:
-        values: [N, K], one row a picture.
+        values: [N, K], one row per image.
 
     Returns:
         [resamples, K]; nan where a resample has no finite value.

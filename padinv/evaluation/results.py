@@ -1,4 +1,4 @@
-"""What a measurement leaves behind: a CSV with a row a picture, a JSON with its conditions, and comparisons."""
+"""What a measurement leaves behind: a CSV with one row per image, a JSON with its conditions, and comparisons."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Measured:
 
     @property
     def csv(self) -> Path:
-        """The file with a row a picture."""
+        """The file with one row per image."""
         return self.json.with_suffix(".csv")
 
     @property
@@ -146,7 +146,9 @@ def paired(first: Measured, second: Measured, resamples: int = 10_000, seed: int
     )
 
 
-def report(first: Measured, second: Measured | None = None, resamples: int = 10_000, seed: int = 0) -> dict[str, Any]:
+def report_on(
+    first: Measured, second: Measured | None = None, resamples: int = 10_000, seed: int = 0
+) -> dict[str, Any]:
     """Everything there is to say about one model, or about two on the same pictures. JSON-ready.
 
     Raises:

@@ -110,6 +110,7 @@ def run_loop(
                     figures = job.evaluate()
                 if log is not None:
                     log.write_figures(seen, figures)
+                    log.write_page()
             now = time.monotonic()
             over = cadence.time_limit is not None and now - began > cadence.time_limit * 60
             asked, late, due = agree(stop.asked, over, now - saved > cadence.save_minutes * 60)
@@ -122,4 +123,6 @@ def run_loop(
     finally:
         reporter.finish()
     job.save(last=True)
+    if log is not None and ending != "finished":  # a finished run ends with an evaluation, which wrote the page
+        log.write_page()
     return ending

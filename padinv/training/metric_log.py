@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from padinv.training.page import write_training_page
 from padinv.training.run_folder import RunFolder
 from padinv.training.trackers import Trackers
 
@@ -81,6 +82,11 @@ class MetricLog:
         """Write an evaluation."""
         if figures:
             self._write("val", images, figures)
+
+    def write_page(self) -> None:
+        """Write `report.html` of the run; that does not count as training time."""
+        with self.paused():
+            write_training_page(self.folder)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ metrics.jsonl          one object for each logged interval or evaluation
 speed.jsonl            images per second of the logged intervals
 tensorboard/           the same for TensorBoard
 samples/               originals above reconstructions, named by training images
+report.html            curves and sample grids, written at each evaluation
 """
 
 from __future__ import annotations

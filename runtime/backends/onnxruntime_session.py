@@ -111,7 +111,7 @@ class OnnxSession:
                 raise BackendError(
                     f"{self.backend} did not initialize ({brief(error)}), so nothing was run; {provider.advice}"
                 ) from error
-            raise BundleError(f"{self._path} is no ONNX graph that onnxruntime can run: {brief(error)}") from error
+            raise BundleError(f"{self._path} is not an ONNX graph that onnxruntime can run: {brief(error)}") from error
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Named arrays, or held outputs, in; float32 arrays out. See `Session.run`."""

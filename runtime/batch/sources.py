@@ -1,4 +1,4 @@
-"""What edits start from: pictures, or inversion files that spare the encoder."""
+"""What edits start from: pictures, or inversion files, which need no encoder."""
 
 from __future__ import annotations
 

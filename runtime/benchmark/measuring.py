@@ -1,4 +1,4 @@
-"""One run of a benchmark: every contestant at every batch size and stage, in turns."""
+"""One run of a benchmark: every contestant at every batch size and stage, alternately."""
 
 from __future__ import annotations
 

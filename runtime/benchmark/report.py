@@ -12,7 +12,7 @@ from padinv.runtime.benchmark.contestants import STAGES
 from padinv.runtime.benchmark.machine import Machine
 from padinv.runtime.benchmark.measuring import Measured, Row
 from padinv.runtime.files import write_json, write_text
-from padinv.runtime.reports.html import escape, page
+from padinv.runtime.reports.html import render
 
 # Colour-blind safe (Okabe and Ito), one per backend.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#000000")
@@ -165,36 +165,45 @@ class Report:
         shown = sorted(best.values(), key=lambda row: -row.images_per_second)
         top = max((row.images_per_second for row in shown), default=1.0)
         backends = list(dict.fromkeys(row.backend for row in self.measured.rows))
-        height = 40 + len(shown) * (_BAR + _GAP)
-        parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_LEFT + _WIDTH + 130}" height="{height}" '
-            f'font-family="sans-serif" font-size="13" role="img">',
-            f"<title>{escape(self.model)}: images per second, encode and generate</title>",
-            f'<rect width="100%" height="100%" fill="#fff"/><text x="10" y="20" font-weight="bold">'
-            f"{escape(self.model)} on {escape(self.machine.slug)}: images per second, end to end</text>",
+        bars = [
+            {
+                "name": row.contestant,
+                "y": 34 + k * (_BAR + _GAP),
+                "width": max(1.0, row.images_per_second / top * _WIDTH),
+                "colour": _COLOURS[backends.index(row.backend) % len(_COLOURS)],
+                "label": f"{_number(row.images_per_second)} (batch {row.batch})",
+            }
+            for k, row in enumerate(shown)
         ]
-        for k, row in enumerate(shown):
-            y = 34 + k * (_BAR + _GAP)
-            width = max(1.0, row.images_per_second / top * _WIDTH)
-            colour = _COLOURS[backends.index(row.backend) % len(_COLOURS)]
-            parts.append(
-                f'<text x="{_LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(row.contestant)}</text>'
-                f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="{colour}"/>'
-                f'<text x="{_LEFT + width + 6:.1f}" y="{y + 14}">{_number(row.images_per_second)} '
-                f"(batch {row.batch})</text>"
-            )
-        return "\n".join([*parts, "</svg>", ""])
+        return render(
+            "benchmark.svg",
+            model=self.model,
+            machine=self.machine.slug,
+            bars=bars,
+            left=_LEFT,
+            thickness=_BAR,
+            width=_LEFT + _WIDTH + 130,
+            height=40 + len(shown) * (_BAR + _GAP),
+        )
 
     def html(self) -> str:
         """A self-contained page."""
-        body = [f"<h1>padinv bench: {escape(self.model)}</h1>", self.svg()]
-        body += ["<ul>", *(f"<li>{escape(line)}</li>" for line in self.conditions()), "</ul>"]
-        for stage in STAGES:
-            body += [f"<h2>Images per second, {stage}</h2>", _html(*self.table(stage))]
-        body += ["<h2>Accuracy, cold start, memory</h2>", _html(*self.other_table())]
-        body += [f"<p>{escape(problem)}</p>" for problem in self.measured.problems]
-        body.append(f"<p><strong>{escape(self.verdict())}</strong></p>")
-        return page(f"padinv bench: {self.model}", "\n".join(body))
+        from markupsafe import Markup
+
+        return render(
+            "benchmark.html",
+            title=f"padinv bench: {self.model}",
+            style="",
+            heading=f"padinv bench: {self.model}",
+            plot=Markup(self.svg()),
+            conditions=self.conditions(),
+            tables=[
+                *((f"Images per second, {stage}", *self.table(stage)) for stage in STAGES),
+                ("Accuracy, cold start, memory", *self.other_table()),
+            ],
+            problems=self.measured.problems,
+            verdict=self.verdict(),
+        )
 
 
 def flags(row: Row) -> str:
@@ -214,9 +223,3 @@ def _number(value: float) -> str:
 
 def _markdown(head: list[str], body: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *body)]
-
-
-def _html(head: list[str], body: list[list[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>" for cells in body)
-    return f"<table><tr>{top}</tr>{rows}</table>"

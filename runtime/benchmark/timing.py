@@ -1,4 +1,4 @@
-"""Timing contestants in turns, so that a change of the machine's load meets all of them."""
+"""Timing contestants alternately, so that a change of the machine's load meets all of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Timing:
 
 
 def alternate(calls: Mapping[str, Callable[[], object]], seconds: float, most_rounds: int = 50) -> dict[str, Timing]:
-    """Time several calls in turns: one of each, then the next round.
+    """Time several calls alternately: one of each, then the next round.
 
     Every call is made once before the clock starts. A call must have finished its work when it returns.
 

@@ -161,7 +161,7 @@ def _paint(a: np.ndarray, edited: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Opacity [S, S] and colour [3, S, S] with A' = A + opacity (colour - A), the colour nearly constant in a window.
 
     Of differently coloured pixels in one window, the lines from A to A' meet in that colour. Opacity and colour are
-    found in turns, each by least squares from the other.
+    found alternately, each by least squares from the other.
     """
     radius = max(1, round(a.shape[-1] * _WINDOW))
     change = edited - a

@@ -1,4 +1,4 @@
-"""`padinv custom-edit` as a call: pairs of images define an edit, which goes onto any number of others."""
+"""`padinv custom-edit` as a call: pairs of images define an edit, which is applied to any number of others."""
 
 from __future__ import annotations
 

@@ -288,3 +288,22 @@ def test_a_hundred_thousand_pictures_stay_usable(visit: Any, tmp_path: Path) -> 
     assert page.locator("figure").count() == count - 2083 * 48
     print(f"{len(html) / 1e6:.1f} MB;", ", ".join(f"{what} {value:.2f} s" for what, value in seconds.items()), LIMIT)
     assert max(seconds.values()) < 15, seconds  # a loaded machine; well under a second each on an idle one
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("wide", "light"), ("narrow", "dark")])
+@pytest.mark.parametrize("kind", ["evaluation", "training"])
+def test_pages_of_eval_and_train_fit_and_can_be_read(
+    visit: Any, tmp_path: Path, kind: str, size: str, scheme: str
+) -> None:
+    from sample_pages import sample_evaluation, sample_training
+
+    names = [f"{'glasses' if i % 3 else 'none'}/{i:03d}.png" for i in range(60)] + [f"none/{HOSTILE}"]
+    made = sample_evaluation(tmp_path, names, face) if kind == "evaluation" else sample_training(tmp_path, face)
+    page = visit(made, WIDTHS[size], scheme)
+    page.wait_for_function("[...document.images].every((image) => image.complete && image.naturalWidth)")
+    shot(page, f"report-{kind}-{size}-{scheme}")
+    assert overflowing(page) == []
+    assert serious_findings(page) == []
+    assert page.locator("svg[role=img]").count() >= 6
+    assert page.locator("img").count() >= 6
+    assert page.title() != "owned"

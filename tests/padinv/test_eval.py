@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -285,7 +286,7 @@ def test_two_models_from_the_command_line(
         "difference",
         "ratio",
         "1.000 [1.000, 1.000]",
-        "time an image",
+        "time per image",
         "11 pictures",
     ):
         assert word in result.out
@@ -299,7 +300,7 @@ def test_two_models_from_the_command_line(
     again = run_cli(*args)
     assert "11 of them measured before" in again.out
     files = sorted(path.suffix for path in (tmp_path / "out").iterdir())
-    assert files == [".csv", ".json", ".json"]
+    assert files == [".csv", ".html", ".html", ".json", ".json"]
 
 
 def test_pictures_are_named_first_and_the_older_form_measures_the_same(
@@ -408,3 +409,53 @@ def test_a_bundle_is_measured_where_torch_is_not_installed(tiny_bundle: Path, pi
     )
     assert asked.returncode == 1
     assert "identity similarity needs the package 'torch'" in asked.stderr
+
+
+GROUPED = ["easy/0.png", "easy/1.png", "hard/2.png", "hard/3.png"]
+
+
+@pytest.fixture
+def grouped(tmp_path: Path, picture: Callable[..., Any]) -> Path:
+    """Four pictures in two folders, and a table that groups them in another way."""
+    for k, name in enumerate(GROUPED):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(30, 30, seed=k).save(tmp_path / "in" / name)
+    (tmp_path / "groups.csv").write_text("file,glasses,<b>\n0.png,yes,x\neasy/1.png,no,\n2.png,yes,x\n3.png,no,x\n")
+    return tmp_path / "in"
+
+
+def test_the_page_shows_histograms_groups_and_the_ends(
+    run_cli: Callable[..., Any], tiny_bundle: Path, grouped: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = run_cli(
+        "eval", grouped, "--model", tiny_bundle, "--out", out, "--groups", tmp_path / "groups.csv", "--json"
+    )
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    page = Path(document["report"])
+    text = page.read_text()
+    assert page == Path(document["results"][0]["json"]).with_suffix(".html")
+    assert text.count('<svg viewBox="0 0 360 190" role="img"') == len(document["results"][0]["metrics"])
+    for title in ("By folder", "By glasses", "By &lt;b&gt;", "Worst by MSE", "Median by MSE", "Best by MSE"):
+        assert f"<h2>{title}</h2>" in text
+    assert "<b>" not in text.split("By glasses")[1].split("<h2>")[0]
+    rows = list(csv.DictReader((page.with_suffix(".csv")).read_text().splitlines()))
+    worst = max(rows, key=lambda row: float(row["mse"]))["name"]
+    assert worst in text.split("Worst by MSE")[1].split("</figure>")[0]
+    of_hard = np.mean([float(row["mse"]) for row in rows if row["name"].startswith("hard/")])
+    assert f'<th scope="row">hard</th><td>2</td><td>{of_hard:.4f}'[:-1] in text.replace("\n", "")
+    assert not run_cli("eval", grouped, "--model", tiny_bundle, "--out", tmp_path / "b", "--no-report").code
+    assert not list((tmp_path / "b").glob("*.html"))
+
+
+def test_a_table_of_groups_that_names_no_picture_is_refused(
+    run_cli: Callable[..., Any], tiny_bundle: Path, grouped: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "groups.csv").write_text("file,glasses\nother.png,yes\n")
+    result = run_cli(
+        "eval", grouped, "--model", tiny_bundle, "--groups", tmp_path / "groups.csv", "--out", tmp_path / "o"
+    )
+    assert result.code == 1
+    assert "names none of the pictures in its first column, so nothing was measured" in result.err
+    assert not (tmp_path / "o").exists()

@@ -74,10 +74,13 @@ def killed_at(moment: int, run: Callable[[], Outcome], monkeypatch: pytest.Monke
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+TIMED = ("speed.jsonl", "report.html", ".lock")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """The run's files, but for speeds and TensorBoard's, which hold times."""
     found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-    return {n: p.read_bytes() for n, p in found.items() if n not in ("speed.jsonl", ".lock") and "tensorboard" not in n}
+    return {n: p.read_bytes() for n, p in found.items() if n not in TIMED and "tensorboard" not in n}
 
 
 def kill_everywhere(
