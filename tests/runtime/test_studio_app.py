@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -454,3 +456,43 @@ def test_random_actions_are_answered_and_leave_nothing_behind(
     assert len(seen) > 12
     assert len(client.get(studio.base).json()["photos"]) == 2
     assert threading.active_count() < 60
+
+
+@pytest.mark.slow
+def test_random_actions_for_minutes_without_growth(client: TestClient, direction: bytes, picture: Pictures) -> None:
+    """The long form: `PADINV_RANDOM_MINUTES` (10 if unset; 120 for two hours) of use by four people at once."""
+    minutes = float(os.environ.get("PADINV_RANDOM_MINUTES", "10"))
+    until = time.monotonic() + 60 * minutes
+    warm = time.monotonic() + 6 * minutes  # a tenth of the time, in which histories and caches fill
+    counts, problems, memory = [0] * 4, [], []
+
+    def use(number: int) -> None:
+        studio = Studio(client)
+        photos = [studio.add(_png(picture(seed=seed)))["id"] for seed in range(2)]
+        user = RandomUser(studio, photos, studio.direction(direction), picture)
+        user.rng = np.random.default_rng(number)
+        while time.monotonic() < until and not problems:
+            try:
+                user.act()
+            except Exception as error:
+                problems.append(repr(error))
+            user.masks = user.masks[-50:]
+            counts[number] += 1
+            if number == 0 and counts[0] % 50 == 0 and time.monotonic() > warm:
+                memory.append(_resident_mib())
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tenth = max(1, len(memory) // 10)
+    first, last = np.median(memory[:tenth]), np.median(memory[-tenth:])
+    print(f"{sum(counts)} actions in {minutes:g} minutes; {first:.0f} MiB, {last:.0f} MiB at the end")
+    assert problems == []
+    assert last < first + 32, "memory grows with use"
+
+
+def _resident_mib() -> float:
+    with open("/proc/self/status") as file:
+        return int(next(line for line in file if line.startswith("VmRSS")).split()[1]) / 1024
