@@ -76,6 +76,8 @@ def _encoder(config: Facts, facts: Facts) -> str:
         rings = config.get("pad_resolutions") or facts.get("padded_resolutions") or []
         words.append(f"padding at {_join(rings, limit=8)} px" if rings else "no rings")
         words.append("the constant" if config.get("const", True) else "no constant")
+    if config.get("spatial"):
+        words.append(f"a spatial code at {_join(config['spatial'], limit=4)} px")
     if config.get("refinements"):
         count = config["refinements"]
         words.append(f"in up to {count} passes" if config.get("feedback") == "error" else f"in {count} steps")

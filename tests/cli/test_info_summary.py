@@ -29,6 +29,7 @@ def test_the_built_in_model_fits_on_a_screen(run_cli: Callable[..., Any]) -> Non
     assert "whole" in result.out
     assert "128 px, 12 codes of 256" in result.out
     assert "padding at 4, 8, 16, 32 px" in result.out
+    assert "a spatial code at 32 px" in result.out
     everything = run_cli("info", "--verbose").out
     assert len(everything.splitlines()) > 50
     assert "provenance" in everything
