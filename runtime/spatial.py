@@ -21,7 +21,7 @@ from padinv.runtime.backends.protocol import Held, Session, run_held
 from padinv.runtime.images import average_pool
 from padinv.runtime.spec import ModelSpec
 
-FADE = 0.2  # root mean square difference in colour, on [-1, 1], at which a code keeps 1/e of its strength
+FADE = 0.1  # root mean square difference in colour, on [-1, 1], at which a code keeps 1/e of its strength
 
 
 def with_colours(code: np.ndarray, shown: np.ndarray) -> np.ndarray:
