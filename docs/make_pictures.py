@@ -1,9 +1,9 @@
 """Make docs/pictures/strip.webp and tiles.webp from the two public-domain portraits.
 
-    python docs/make_pictures.py --wplus BUNDLE
+    python docs/make_pictures.py [--wplus BUNDLE]
 
-BUNDLE is a model of the same generator without padding (recipes/faces128.sh leaves it in RUNS/wplus-model). Everything
-else comes from the built-in model and from the sample data of matplotlib and scikit-image.
+BUNDLE is a model of the same generator without padding (recipes/faces128.sh leaves it in RUNS/wplus-model); it adds a
+column. Everything else comes from the built-in model and from the sample data of matplotlib and scikit-image.
 """
 
 from __future__ import annotations
@@ -57,17 +57,19 @@ def first(images: list[Image.Image]) -> Image.Image:
     return images[0]
 
 
-def strip(model: padinv.Model, wplus: padinv.Model) -> None:
-    """Photograph, W+ only, with padding, edited, pasted back."""
+def strip(model: padinv.Model, wplus: padinv.Model | None) -> None:
+    """Photograph, latents and padding, the spatial code besides, edited, pasted back."""
     rows = []
-    for photograph, direction in zip(portraits(), ("smile=3", "glasses"), strict=True):
+    for photograph, direction in zip(portraits(), ("smile=2", "age=1.5"), strict=True):
         inversion = model.invert(photograph)
         edited = padinv.edit(model, inversion, direction)
+        codes = [] if wplus is None else [(first(wplus.invert(photograph).images()), "latent codes only")]
         rows.append(
             [
                 (head(photograph), "photograph"),
-                (first(wplus.invert(photograph).images()), "latent codes only"),
-                (first(inversion.images()), "with padding"),
+                *codes,
+                (first(inversion.without_spatial().images()), "latents and padding"),
+                (first(inversion.images()), "with the spatial code"),
                 (first(edited.images()), f"edited: {direction}"),
                 (head(edited.paste_back()), "pasted back"),
             ]
@@ -114,10 +116,10 @@ def tiles(model: padinv.Model, direction: str = "age=1.5") -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--wplus", type=Path, required=True)
+    parser.add_argument("--wplus", type=Path)
     arguments = parser.parse_args()
     model = padinv.load()
-    strip(model, padinv.load(arguments.wplus))
+    strip(model, None if arguments.wplus is None else padinv.load(arguments.wplus))
     tiles(model)
 
 
