@@ -199,7 +199,7 @@ class AttributeTable(Result):
     def panels(self) -> list[Panel]:
         """See `Result`."""
         rows = self.to_dict()["rows"]
-        titles = {"out": "outside the edited region", "in": "inside it"}
+        titles = {"out": "outside the edited region", "in": "inside the edited region"}
         return [
             Panel(
                 f"MSE_p : MSE_s {title}; above 1, padding moves more",
