@@ -45,7 +45,7 @@ def _without_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_paths(one) for one in value]
     if isinstance(value, str):
-        return re.sub(r"(?<![\w.])/(?:[\w.~-]+/)+[\w.~-]+", lambda found: PurePath(found.group()).name, value)
+        return re.sub(r"(?<![\w.:/])/(?:[\w.~-]+/)+[\w.~-]+", lambda found: PurePath(found.group()).name, value)
     return value
 
 

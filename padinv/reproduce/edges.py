@@ -110,7 +110,9 @@ class EdgesTable(Result):
         budget, init = self.conditions["budget"], self.conditions["init"]
         start = "from new weights" if init is None else f"from the given encoder ({init})"
         return [
-            f"Every other row is a training {start}, {budget:,} images long, with one remedy or none.",
+            f"Every other row is a training {start}, {budget:,} images long, with one remedy or none."
+            if budget
+            else "No encoder was trained, so that no remedy is compared.",
             f"Border: the outer {self.width} pixels. Centre: the middle half of the side. MSE on [-1, 1].",
             "Intervals: 95 % bootstrap over photographs; one seed, so that they do not hold the spread of trainings.",
         ]
