@@ -29,8 +29,8 @@ def comparison_lines(results: Path) -> list[str]:
         path = results / f"reproduce-{name}.json"
         if path.is_file():
             document = json.loads(path.read_text("utf-8"))
-            lines += [f"- {sentence}" for sentence in answer(document)]
-            lines += [f"  {WHY[name]}"]
+            if sentences := answer(document):
+                lines += [*(f"- {sentence}" for sentence in sentences), f"  {WHY[name]}"]
     return lines or ["No result file of `padinv reproduce` yet."]
 
 
