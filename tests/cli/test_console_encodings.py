@@ -50,7 +50,7 @@ def test_every_verb_works_on_every_console(server: KillServer, inputs: Path, ver
         next((str(one).replace(key, path, 1) for key, path in places.items() if str(one).startswith(key)), one)
         for one in VERBS[verb]
     ]
-    out = inputs / f"out-ü-{NAME}"
+    out = inputs / f"out-ü-{NAME}-results"  # a name that ends in .png is one picture
     model = [] if verb == "align" else ["--model", inputs / "bundle"]
     result = server.run(*arguments, *model, "--out", out, "--threads", 1, encoding=encoding)
     assert result.code == (0 if verb == "generate" else 3), result.text

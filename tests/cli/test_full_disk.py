@@ -205,10 +205,10 @@ def test_a_report_that_cannot_be_written_is_exit_code_3(inputs: Path, run_cli, m
 def test_a_batch_that_does_not_fit_into_memory_is_halved(inputs: Path, run_cli, monkeypatch) -> None:
     real = Model.reconstruct
 
-    def reconstruct(self, x, batch_size=16):
+    def reconstruct(self, x, batch_size=16, **more):
         if len(x) > 3:
             raise MemoryError
-        return real(self, x, batch_size)
+        return real(self, x, batch_size, **more)
 
     monkeypatch.setattr(Model, "reconstruct", reconstruct)
     out = inputs / "out"

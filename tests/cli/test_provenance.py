@@ -53,8 +53,8 @@ def _said(data: bytes) -> Provenance:
 @pytest.mark.parametrize(
     ("words", "results", "command"),
     [
-        ("invert ME --paste-back --format jpg", "me.jpg.jpg me.jpg.photo.png", "invert me.jpg --format jpg"),
-        ("invert ME --format webp", "me.jpg.webp", "invert me.jpg --format webp"),
+        ("invert ME --paste-back --format jpg", "me.jpg.jpg me.jpg.photo.png", "invert me.jpg"),
+        ("invert ME --format webp", "me.jpg.webp", "invert me.jpg"),
         ("edit smile=0.5 ME --paste-back", "me.jpg.png me.jpg.photo.png", "edit smile=0.5 me.jpg"),
         ("blend ME YOU", "me.jpg--you.jpg.png", "blend me.jpg you.jpg"),
         ("custom-edit --pair ME YOU --target ME --space both", "me.jpg.png", "custom-edit me.jpg"),
