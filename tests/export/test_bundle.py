@@ -146,10 +146,10 @@ def test_foreign_folders_and_files_are_refused_untouched(tmp_path: Path) -> None
     (tmp_path / "noise" / "model.json").write_text("{")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name, reason in (
-        ("file", "no folder"),
-        ("photos", "no bundle"),
+        ("file", "not a folder"),
+        ("photos", "not a bundle"),
         ("noise", "not a readable"),
-        ("link", "no folder"),
+        ("link", "not a folder"),
     ):
         with pytest.raises(UsageError, match=reason):
             check_target(tmp_path / name, overwrite=True)
