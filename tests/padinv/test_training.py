@@ -245,10 +245,10 @@ def test_a_loss_that_is_not_finite_names_the_term(
     terms = Objective.terms
     calls = 0
 
-    def broken(self: Objective, *args: Any) -> dict[str, Tensor]:
+    def broken(self: Objective, *args: Any, **more: Any) -> dict[str, Tensor]:
         nonlocal calls
         calls += 1
-        values = terms(self, *args)
+        values = terms(self, *args, **more)
         return values if calls < 3 else {**values, term: values[term] * float("nan")}
 
     monkeypatch.setattr(Objective, "terms", broken)
