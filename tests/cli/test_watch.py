@@ -20,6 +20,11 @@ from padinv.runtime.provenance.record import provenance_of
 START = "from padinv.cli.main import main; main()"
 
 
+def _hear_interrupts() -> None:
+    """A test run in the background of a shell ignores SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def watched(tiny_bundle: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `padinv watch camera` in a folder of its own; what is left at the end is killed."""
@@ -32,6 +37,7 @@ def watched(tiny_bundle: Path, tmp_path: Path) -> Iterator[Callable[..., subproc
         process = subprocess.Popen(
             [*command, "--threads", "1", "--out", "out", *words],
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=_hear_interrupts,
         )  # fmt: skip
         started.append(process)
         return process
