@@ -245,8 +245,8 @@ def test_one_image_with_values_that_are_not_finite_does_not_end_the_run(
         picture(20, 20, seed=i).save(tmp_path / "in" / f"{i}.png")
     real = Model.reconstruct
 
-    def reconstruct(self, x, batch_size=16):
-        inversion, y = real(self, x, batch_size)
+    def reconstruct(self, x, batch_size=16, **more):
+        inversion, y = real(self, x, batch_size, **more)
         inversion.wp[1, 0, 0] = np.nan
         return inversion, y
 
