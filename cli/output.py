@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from padinv.runtime.folders.result import FolderResult
     from padinv.runtime.provenance.marking import Marking
 
+MOST_CLIPS = 1000  # a run makes clips or pictures, and only pictures come in larger numbers
 SCHEMA = 1  # of the JSON object that --json prints
 
 
@@ -131,7 +132,7 @@ def sum_up(
     *,
     as_json: bool,
     lines: Sequence[str] = (),
-    count: Callable[[Mapping[str, Any]], int] = lambda record: 1,
+    count: Callable[[Mapping[str, Any]], int] | None = None,
     results: Sequence[Mapping[str, Any]] | None = None,
     **more: Any,
 ) -> int:
@@ -139,21 +140,23 @@ def sum_up(
 
     Args:
         verb: 'inverted'. lines: of the summary, after its first.
-        count: how many results a record stands for. results: in place of one JSON object for each record.
+        count: how many results a record stands for; None: one. results: in place of one JSON object for each record.
         more: further keys of the JSON object.
     """
     outcome, out, seconds = result.outcome, result.out, result.seconds
     code = outcome.exit_code
     made = {kind: str(path) for kind, path in result.pages.items()}
-    written = sum(count(event.record) for event in outcome.done)
-    kept = sum(count(event.record) for event in outcome.kept)
+    done, kept = (
+        len(part) if count is None else sum(count(event.record) for event in part)
+        for part in (outcome.done, outcome.kept)
+    )
     if settings.open_report and (page := made.get("report")) and not open_in_browser(page):
         say(f"no browser could be started; the report is {page}")
     if as_json:
         summary = {
             "schema": SCHEMA,
             "status": code.name.lower(),
-            "written": written,
+            "written": done,
             "kept": kept,
             "skipped": [{"path": one.path, "reason": one.reason, "code": one.code} for one in outcome.skipped],
             "seconds": round(seconds, 3),
@@ -170,12 +173,14 @@ def sum_up(
         return code
     if settings.quiet or not settings.summary:
         return code
-    verb = verb.replace("faces", "face", 1) if written == 1 else verb
-    parts = [f"{written} {verb}" + (f" in {seconds:.1f} s" if written else "")]
+    verb = verb.replace("faces", "face", 1) if done == 1 else verb
+    parts = [f"{done} {verb}" + (f" in {seconds:.1f} s" if done else "")]
     parts += [f"{kept} already there"] if kept else []
     parts += [f"{len(outcome.skipped)} skipped"] if outcome.skipped else []
     typer.echo("; ".join(parts))
-    flicker = [str(record["flicker_sentence"]) for record in outcome.records if "flicker_sentence" in record]
+    flicker = [
+        str(record["flicker_sentence"]) for record in outcome.records[:MOST_CLIPS] if "flicker_sentence" in record
+    ]
     for line in (*lines, *flicker):
         typer.echo(printable(line))
     typer.echo(printable("   ".join([f"results: {out}", *(f"open {path}" for path in made.values())])))

@@ -11,7 +11,7 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.cli.option_groups import grouped
-from padinv.cli.output import EventPrinter, save_sheet, sum_up
+from padinv.cli.output import MOST_CLIPS, EventPrinter, save_sheet, sum_up
 from padinv.cli.provenance import marking
 from padinv.runtime.batch.ray_engine import Cluster
 from padinv.runtime.batch.results_log import RESULTS
@@ -165,9 +165,10 @@ def _draw_both(first: Path | None, second: Path, out: Path, *, overwrite: bool) 
 
 def sum_up_inversions(result: InvertResult, model: Model, *, shard: str | None = None, as_json: bool) -> int:
     """Print what came out; the exit code."""
-    clips = any("flicker" in record for record in result.records)
-    lines = [] if clips else [_figures(result.means)]
-    before = result.means["encoder_mse"]
+    clips = any("flicker" in record for record in result.records[:MOST_CLIPS])
+    means = result.means
+    lines = [] if clips else [_figures(means)]
+    before = means["encoder_mse"]
     refined: dict[str, Any] = {} if before is None else {"encoder_mse": before}
     if shard is not None:
         join = "when all shards are done, the same command without --shard joins them and writes the report"
@@ -177,9 +178,9 @@ def sum_up_inversions(result: InvertResult, model: Model, *, shard: str | None =
         "inverted",
         as_json=as_json,
         lines=lines,
-        mse=result.means["mse"],
-        psnr=result.means["psnr"],
-        ssim=result.means["ssim"],
+        mse=means["mse"],
+        psnr=means["psnr"],
+        ssim=means["ssim"],
         **refined,
         backend=model.session("encoder").backend,
         model=model.bundle.name,

@@ -10,20 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import threading
+from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, overload
 
 from padinv.runtime.batch.origin import Origin, seal
-from padinv.runtime.batch.results_log import Record, ResultsLog, new_record
+from padinv.runtime.batch.record_index import Record
+from padinv.runtime.batch.results_log import ResultsLog, new_record
 from padinv.runtime.errors import ExitCode, InputError, MismatchError, UsageError, exit_code, is_out_of_memory
 from padinv.runtime.files import write_bytes
 from padinv.runtime.provenance.marking import Marking
+from padinv.runtime.spilled import Spilled
 
 MAX_WORKERS = 4
 EXISTS = "exists"  # the code of an input whose result would replace a file that is not its own
@@ -188,10 +192,15 @@ Event = Started | Advanced | Done | Kept | Skipped | Note
 class Outcome:
     """Everything that came of a run, and what it means for the exit code."""
 
-    done: list[Done] = field(default_factory=list)
-    kept: list[Kept] = field(default_factory=list)
+    done: list[Done] | Spilled[Done] = field(default_factory=list)
+    kept: list[Kept] | Spilled[Kept] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     incomplete: bool = False  # something beside the results failed, e.g. the report
+
+    @classmethod
+    def on_disk(cls, skipped: Sequence[Skipped] = ()) -> Outcome:
+        """One that keeps what came later on disk: its record, and of its task the name and path."""
+        return cls(Spilled(dump=_dump), Spilled(dump=_dump), list(skipped))
 
     def add(self, event: Event) -> None:
         """Count one event."""
@@ -204,14 +213,49 @@ class Outcome:
             self.skipped.append(event)
 
     @property
-    def records(self) -> list[Record]:
+    def records(self) -> Sequence[Record]:
         """Of everything that is there now."""
-        return [*(event.record for event in self.done), *(event.record for event in self.kept)]
+        return Records(self.done, self.kept)
 
     @property
     def exit_code(self) -> ExitCode:
         """The one rule of every verb."""
         return exit_code(usable=len(self.done) + len(self.kept), failed=len(self.skipped) + self.incomplete)
+
+
+class Records(Sequence[Record]):
+    """The records of finished tasks, read when they are asked for."""
+
+    def __init__(self, *parts: Sequence[Done] | Sequence[Kept]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        places = range(len(self))[index]
+        return self._at(places) if isinstance(places, int) else [self._at(place) for place in places]
+
+    def _at(self, place: int) -> Record:
+        for part in self._parts:
+            if place < len(part):
+                return part[place].record
+            place -= len(part)
+        raise IndexError(place)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (event.record for part in self._parts for event in part)
+
+
+def _dump(event: Done | Kept) -> bytes:
+    task = replace(event.task, conditions={}, owner={}, outputs={}, payload=None, marking=None)
+    if isinstance(event, Done):
+        event = replace(event, product=Product({}, notes=event.product.notes, generated=event.product.generated))
+    return pickle.dumps(replace(event, task=task))
 
 
 def run(
@@ -227,8 +271,8 @@ def run(
     """
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, not {batch_size}")
-    todo = []
-    for task in tasks:
+    todo = array("Q")  # places, since tasks may be made when they are asked for
+    for place, task in enumerate(tasks):
         if not overwrite:
             if record := log.done(task):
                 yield Kept(task, record)
@@ -236,9 +280,9 @@ def run(
             if sentence := log.foreign(task, task.outputs.values()):
                 yield Skipped(task.path, sentence, task, EXISTS)
                 continue
-        todo.append(task)
+        todo.append(place)
     if todo:
-        yield from _Run(step, log, batch_size, overwrite).run(todo)
+        yield from _Run(step, log, batch_size, overwrite).run((tasks[place] for place in todo), len(todo))
 
 
 class _Run:
@@ -246,8 +290,8 @@ class _Run:
         self.step, self.log, self.size, self.overwrite = step, log, batch_size, overwrite
         self.writing: list[tuple[Task, Product, Future[tuple[Record, list[str]]]]] = []
 
-    def run(self, todo: Sequence[Task]) -> Iterator[Event]:
-        workers = min(MAX_WORKERS, len(todo), (os.cpu_count() or 1) + 1)
+    def run(self, todo: Iterable[Task], count: int) -> Iterator[Event]:
+        workers = min(MAX_WORKERS, count, (os.cpu_count() or 1) + 1)
         with ThreadPoolExecutor(workers, thread_name_prefix="padinv-io") as pool:
             try:
                 batch: list[tuple[Task, Any]] = []
@@ -267,7 +311,7 @@ class _Run:
                 self._record()  # what is written is recorded, also when interrupted
                 raise
 
-    def _read_ahead(self, pool: ThreadPoolExecutor, todo: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
+    def _read_ahead(self, pool: ThreadPoolExecutor, todo: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
         """Read tasks in order, up to two batches ahead of their use."""
 
         def read(task: Task) -> Any:

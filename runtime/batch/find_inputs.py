@@ -6,13 +6,15 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from padinv.runtime.batch.folder_walk import SHEET, FolderWalk, in_hidden_place, is_output_folder, unread_sentence
-from padinv.runtime.batch.result_names import distinct_names
+from padinv.runtime.batch.name_set import NameSet
+from padinv.runtime.batch.result_names import distinct_names, is_plain
 from padinv.runtime.images import SUFFIXES, UNREAD_SUFFIXES
+from padinv.runtime.spilled import Spilled
 
 __all__ = ["SHEET", "Found", "Gathered", "gather"]
 
@@ -36,7 +38,7 @@ class Gathered:
         passed_over: files in folders without a picture's suffix; they are no problem.
     """
 
-    files: list[Found] = field(default_factory=list)
+    files: Sequence[Found] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     unread: dict[str, Counter[str]] = field(default_factory=dict)
     passed_over: int = 0
@@ -60,7 +62,7 @@ def gather(paths: Iterable[Path | str], out: Path | str | None = None, suffixes:
         out: folder of the results, never read from.
     """
     result = Gathered()
-    roots: list[tuple[Path, str]] = []  # path, name below its root
+    roots = new_list()
     skip = None if out is None else Path(out)
     for given in map(str, paths):
         path = Path(given)
@@ -70,16 +72,44 @@ def gather(paths: Iterable[Path | str], out: Path | str | None = None, suffixes:
             _take_pattern(given, roots, result, skip, suffixes)
         else:
             result.problems.append((given, "does not exist"))
-    once: dict[str, tuple[Path, str]] = {}
-    for path, name in roots:
-        once.setdefault(os.path.abspath(path), (path, name))
-    files = list(once.values())
-    result.files = [Found(path, name) for (path, _), name in zip(files, distinct_names(files), strict=True)]
+    result.files = roots if _is_plain(roots) else _told_apart(roots)
     return result
 
 
+def new_list(files: Iterable[Found] = ()) -> Spilled[Found]:
+    """A list of files that may be a million long."""
+    return Spilled(files, dump=_dump, load=_load)
+
+
+def _dump(found: Found) -> bytes:
+    return os.fsencode(found.path) + b"\0" + os.fsencode(found.name)
+
+
+def _load(data: bytes) -> Found:
+    path, name = data.split(b"\0")
+    return Found(Path(os.fsdecode(path)), os.fsdecode(name))
+
+
+def _is_plain(files: Sequence[Found]) -> bool:
+    """Whether no file came twice, and names below their roots can be result names, as in almost every run."""
+    return (
+        all(is_plain(found.name) for found in files)
+        and NameSet(found.name.casefold() for found in files).distinct
+        and NameSet(os.path.abspath(found.path) for found in files).distinct
+    )
+
+
+def _told_apart(files: Iterable[Found]) -> Spilled[Found]:
+    """Each file once, with a name of its own. All names are in memory."""
+    once: dict[str, tuple[Path, str]] = {}
+    for found in files:
+        once.setdefault(os.path.abspath(found.path), (found.path, found.name))
+    kept = list(once.values())
+    return new_list(Found(path, name) for (path, _), name in zip(kept, distinct_names(kept), strict=True))
+
+
 def _take_pattern(
-    pattern: str, roots: list[tuple[Path, str]], result: Gathered, skip: Path | None, suffixes: frozenset[str]
+    pattern: str, roots: Spilled[Found], result: Gathered, skip: Path | None, suffixes: frozenset[str]
 ) -> None:
     fixed = Path(pattern)
     while glob.has_magic(str(fixed)):
@@ -96,7 +126,7 @@ def _take_pattern(
         elif path.is_dir():
             _walk(path, "" if relative == "." else relative, roots, result, skip, suffixes)
         elif path.suffix.lower() in suffixes or "." in Path(pattern).name.strip("*"):
-            roots.append((path, relative))
+            roots.append(Found(path, relative))
         elif path.suffix.lower() in UNREAD_SUFFIXES:
             result.unread.setdefault(pattern, Counter())[path.suffix.lower()] += 1
         else:
@@ -115,7 +145,7 @@ def _in_output(folder: Path, fixed: Path, known: dict[Path, bool]) -> bool:
 def _take(
     path: Path,
     name: str,
-    roots: list[tuple[Path, str]],
+    roots: Spilled[Found],
     result: Gathered,
     skip: Path | None,
     suffixes: frozenset[str],
@@ -129,20 +159,20 @@ def _take(
     if is_folder:
         _walk(path, "", roots, result, skip, suffixes)
     else:
-        roots.append((path, name))
+        roots.append(Found(path, name))
 
 
 def _walk(
     root: Path,
     prefix: str,
-    roots: list[tuple[Path, str]],
+    roots: Spilled[Found],
     result: Gathered,
     skip: Path | None,
     suffixes: frozenset[str],
 ) -> None:
     walk = FolderWalk(root, suffixes, skip)
     for name in walk:
-        roots.append((root / name, f"{prefix}/{name}" if prefix else name))
+        roots.append(Found(root / name, f"{prefix}/{name}" if prefix else name))
     result.problems += walk.problems
     result.passed_over += walk.passed_over
     if walk.unread:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
 from padinv.runtime.batch.engine import Event, Product, Skipped, Task, run
 from padinv.runtime.batch.file_identity import identity_of
 from padinv.runtime.batch.find_inputs import Found
+from padinv.runtime.batch.name_set import NameSet
 from padinv.runtime.batch.origin import Origin, image_bytes
 from padinv.runtime.batch.photo import PHOTO, photo_bytes
 from padinv.runtime.batch.results_log import ResultsLog
@@ -104,13 +106,11 @@ def invert_files(
         OutputError: the results cannot be written. BundleError, BackendError: the model cannot run.
     """
     step = InvertStep(model, options, aligner, marking, refiner=refiner)
-    tasks = []
-    taken = {f"{found.name}.{options.format}".casefold() for found in files}
-    for found in files:
-        if any(parent.as_posix().casefold() in taken for parent in PurePosixPath(found.name).parents):
-            yield Skipped(str(found.path), f"{found.path} was skipped: its folder has the name of another result")
-        else:
-            tasks.append(step.task(found))
+    hidden = _behind_results(files, options.format)
+    for place in hidden:
+        path = files[place].path
+        yield Skipped(str(path), f"{path} was skipped: its folder has the name of another result")
+    tasks = _Tasks(step, files, hidden)
     if cluster is None:
         yield from run(step, tasks, log, batch_size=options.batch_size, overwrite=options.overwrite)
         return
@@ -122,6 +122,40 @@ def invert_files(
     how = (model.backend, model.threads, model.precision, model.device)
     make = partial(_step_elsewhere, folder, how, options, aligner, refiner)
     yield from run_on_ray(make, tasks, log, cluster, batch_size=options.batch_size, overwrite=options.overwrite)
+
+
+def _behind_results(files: Sequence[Found], suffix: str) -> list[int]:
+    """Places of files whose folder has the name of another file's result."""
+    taken = NameSet(f"{found.name}.{suffix}".casefold() for found in files)
+    known: dict[str, bool] = {}  # of the folder of the file before, since files come by folder
+    hidden = []
+    for place, found in enumerate(files):
+        folder = found.name.casefold().rpartition("/")[0]
+        if folder not in known:
+            known = {folder: any(parent.as_posix() in taken for parent in PurePosixPath(folder, "x").parents)}
+        if known[folder]:
+            hidden.append(place)
+    return hidden
+
+
+class _Tasks(Sequence[Task]):
+    """The tasks of files, made when they are asked for."""
+
+    def __init__(self, step: InvertStep, files: Sequence[Found], hidden: Sequence[int]) -> None:
+        self._step, self._files, left_out = step, files, set(hidden)
+        self._places = array("Q", (place for place in range(len(files)) if place not in left_out))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Task]: ...
+    def __getitem__(self, index: int | slice) -> Task | list[Task]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        return self._step.task(self._files[self._places[index]])
 
 
 def _step_elsewhere(

@@ -42,6 +42,14 @@ def distinct_names(files: Sequence[tuple[Path, str]]) -> list[str]:
     return result
 
 
+def is_plain(name: str) -> bool:
+    """Whether `distinct_names` leaves a name as it is, where no other one is equal to it but for case."""
+    parts = name.split("/")
+    return all(part not in ("", ".", "..") and _short(part) == part for part in parts) and Path(name).parts == tuple(
+        parts
+    )
+
+
 def _short(part: str, most: int = MAX_NAME_BYTES) -> str:
     """A path component that leaves room for result suffixes; a long one is cut and marked with a digest of itself."""
     data = os.fsencode(part)

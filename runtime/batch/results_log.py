@@ -6,14 +6,15 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padinv.runtime.batch.origin import Origin, read_origin
+from padinv.runtime.batch.record_index import Record, RecordIndex
 from padinv.runtime.errors import OutputError
-from padinv.runtime.files import parse_json, sweep, write_text
+from padinv.runtime.files import atomic_path, parse_json, sweep
 from padinv.runtime.locks import FolderInUseError, quiet_folder_lock
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ RESULTS_MARK = b'{"padinv": '  # how the first line of a results file of ours be
 SHARDS = "results.shard-*.jsonl"  # see `shards`
 VERSION = 1
 _OLD_PENDING = ".padinv-pending"  # a list of earlier versions, which proves nothing
-Record = dict[str, Any]
 _logger = logging.getLogger("padinv")
 
 
@@ -57,10 +57,12 @@ class ResultsLog:
             self.out.mkdir(parents=True, exist_ok=True)
             self._lock()
             # Nothing is read before the lock is held: what another run adds meanwhile would be lost.
-            self.records: dict[tuple[str, str], Record] = {}
+            self.records = RecordIndex()
+            self._stack.callback(lambda: self.records.close())
             self._load()
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
             self._stack.callback(self._file.close)
+            self._own = self.records.open(self.path)
         except FolderInUseError as error:
             self._stack.close()
             raise OutputError(
@@ -83,14 +85,17 @@ class ResultsLog:
 
     def _load(self) -> None:
         """Read the records, those of shards included, and tidy up after killed runs."""
-        self.records, damaged = self._read(self.path)
+        damaged = self._take_in(self.path)
         shards = sorted(self.out.glob(SHARDS))
         for shard in shards:
-            self.records.update(self._read(shard)[0])  # they are newer: this log takes them in whenever it is opened
+            self._take_in(shard)  # they are newer: this log takes them in whenever it is opened
         sweep(self.out)
         (self.out / _OLD_PENDING).unlink(missing_ok=True)
         if damaged or shards:  # a torn last line would swallow the next record
             self._rewrite()
+            self.records.close()
+            self.records = RecordIndex()
+            self._take_in(self.path)
         for shard in shards:
             shard.unlink(missing_ok=True)
 
@@ -100,29 +105,37 @@ class ResultsLog:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _read(self, path: Path) -> tuple[dict[tuple[str, str], Record], bool]:
-        """The records, last one of a name wins; and whether any line is torn, foreign or superseded."""
-        records: dict[tuple[str, str], Record] = {}
+    def _take_in(self, path: Path) -> bool:
+        """Index the records of a file, the last one of a name wins; whether any line is torn or foreign."""
         try:
-            data = path.read_bytes()
+            number = self.records.open(path)
+            with open(path, "rb") as file:
+                if not _is_ours(file.read(len(RESULTS_MARK))):
+                    raise OutputError(
+                        f"{path} exists and is not padinv's, so nothing was written; choose another --out"
+                    )
+                file.seek(0)
+                return self._index(file, number)
         except FileNotFoundError:
-            return {}, False
+            return False
         except OSError as error:
             raise OutputError(f"cannot read {path}: {error.strerror or error}; choose another --out") from error
-        if not (data.startswith(RESULTS_MARK) or RESULTS_MARK.startswith(data)):
-            raise OutputError(f"{path} exists and is not padinv's, so nothing was written; choose another --out")
-        damaged = bool(data) and not data.endswith(b"\n")
-        for line in data.splitlines():
+
+    def _index(self, lines: Iterable[bytes], number: int) -> bool:
+        start, damaged = 0, False
+        for line in lines:
             record = _record(line)
             if record is None:
                 damaged = True
             else:
-                records[record["verb"], record["name"]] = record
-        return records, damaged
+                self.records.put((record["verb"], record["name"]), number, start, len(line.rstrip()))
+            damaged = damaged or not line.endswith(b"\n")
+            start += len(line)
+        return damaged
 
-    def of_verb(self, verb: str) -> list[Record]:
-        """The records of a verb, by name."""
-        return [record for (other, _), record in sorted(self.records.items()) if other == verb]
+    def of_verb(self, verb: str) -> Iterator[Record]:
+        """The records of a verb, by name, read as they are asked for."""
+        return self.records.values(verb)
 
     def done(self, task: Task) -> Record | None:
         """The record of an earlier run that did exactly this, if all its files are in place."""
@@ -170,38 +183,41 @@ class ResultsLog:
         Raises:
             OutputError: not writable.
         """
-        lines = b""
-        for record in records:
-            whole = {"padinv": VERSION, **record}
-            self.changed = True
-            self.records[whole["verb"], whole["name"]] = whole
-            lines += json.dumps(whole, allow_nan=False).encode() + b"\n"
+        lines = [
+            ((record["verb"], record["name"]), json.dumps({"padinv": VERSION, **record}, allow_nan=False).encode())
+            for record in records
+        ]
+        start = os.fstat(self._file.fileno()).st_size
+        self.changed = self.changed or bool(lines)  # also when only a part fits: closing puts that right
         try:
-            while lines:  # a full disk may take a part
-                lines = lines[os.write(self._file.fileno(), lines) :]
+            data = b"".join(line + b"\n" for _, line in lines)
+            while data:  # a full disk may take a part
+                data = data[os.write(self._file.fileno(), data) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+        for key, line in lines:
+            self.records.put(key, self._own, start, len(line))
+            start += len(line) + 1
 
     def _rewrite(self) -> None:
-        kept = self._kept()
-        ordered = (kept[key] for key in sorted(kept))
-        write_text(self.path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in ordered))
+        with atomic_path(self.path) as temporary, open(temporary, "wb") as file:
+            file.writelines(line + b"\n" for line in self._kept())
 
-    def _kept(self) -> dict[tuple[str, str], Record]:
-        """The records that this log's own file holds."""
-        return self.records
+    def _kept(self) -> Iterator[bytes]:
+        """The lines that this log's own file holds."""
+        return self.records.lines()
 
     def close(self) -> None:
         """Leave exactly one line per result, by name, and no trace of work in progress."""
         try:
             if self.changed:
                 self._rewrite()
-            elif not self._kept():
+            elif next(self._kept(), None) is None:
                 self.path.unlink(missing_ok=True)
         except (OutputError, OSError) as error:  # the lines are there, only not in order
             _logger.debug("%s was not put in order: %s", self.path, error)
-        if not self.records:
+        if not len(self.records):
             for folder in self._made:  # made for nothing; a folder that is not empty stays
                 with contextlib.suppress(OSError):
                     folder.rmdir()
@@ -216,6 +232,11 @@ def check_out(out: Path) -> None:
     """
     if os.path.lexists(out) and not out.is_dir():
         raise OutputError(f"{out} is a file, so no results can go there; give a folder with --out; nothing was done")
+
+
+def _is_ours(start: bytes) -> bool:
+    """Whether a file that begins like this is a results log, or the torn beginning of one."""
+    return start.startswith(RESULTS_MARK) or RESULTS_MARK.startswith(start)
 
 
 def _record(line: bytes) -> Record | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from padinv.runtime.batch.find_inputs import Found
-from padinv.runtime.batch.results_log import RESULTS, Record, ResultsLog
+from padinv.runtime.batch.find_inputs import Found, new_list
+from padinv.runtime.batch.results_log import RESULTS, ResultsLog
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import sha256_bytes
 from padinv.runtime.locks import FolderInUseError, folder_lock, quiet_folder_lock
@@ -50,9 +50,9 @@ class Shard:
         """Whether a result of this name belongs to this shard."""
         return int(sha256_bytes(os.fsencode(name))[:12], 16) % self.count == self.index - 1
 
-    def of(self, files: Iterable[Found]) -> list[Found]:
+    def of(self, files: Sequence[Found]) -> Sequence[Found]:
         """The files of this shard."""
-        return [found for found in files if self.has(found.name)]
+        return new_list(found for found in files if self.has(found.name))
 
 
 class ShardLog(ResultsLog):
@@ -67,7 +67,6 @@ class ShardLog(ResultsLog):
 
     def __init__(self, out: Path | str, shard: Shard) -> None:
         self.shard = shard
-        self._own: set[tuple[str, str]] = set()
         super().__init__(out)
 
     def _log_path(self) -> Path:
@@ -82,23 +81,10 @@ class ShardLog(ResultsLog):
 
     def _load(self) -> None:
         # No sweeping: other shards, on other machines, are writing files here.
-        self.records, _ = self._read(self.out / RESULTS)
-        mine, damaged = self._read(self.path)
-        self._own = set(mine)
-        self.records.update(mine)
-        if damaged:  # end a torn line, so that the next record stands alone; replacing the file would lose the lock
-            with open(self.path, "ab") as file:
+        self._take_in(self.out / RESULTS)
+        if self._take_in(self.path):  # end a torn line, so that the next record stands alone
+            with open(self.path, "ab") as file:  # replacing the file would lose the lock
                 file.write(b"\n")
 
-    def add(self, records: Iterable[Record]) -> None:
-        """Append finished records to this shard's log.
-
-        Raises:
-            OutputError: not writable.
-        """
-        finished = list(records)
-        self._own |= {(record["verb"], record["name"]) for record in finished}
-        super().add(finished)
-
-    def _kept(self) -> dict[tuple[str, str], Record]:
-        return {key: record for key, record in self.records.items() if key in self._own}
+    def _kept(self) -> Iterator[bytes]:
+        return self.records.lines(file=self._own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ def invert_folder(
     for graph in ("encoder", "generator"):  # a bundle that does not load must leave no folder behind
         model.session(graph)
     problems = gathered.skipped() if part is None or part.index == 1 else []  # the first shard says what no shard can
-    run = Run(out, settings.on_event, problems, show=LIMIT)
+    run = Run(out, settings.on_event, problems, show=LIMIT, on_disk=True)
     how = Options(
         settings.fit,
         format,
@@ -162,14 +163,14 @@ def _lay_out(
     model: Model, log: ResultsLog, outcome: Outcome, pages: Pages, wanted: Sequence[str], more: Mapping[str, str]
 ) -> None:
     """Write the contact sheet and the page, unless those of an earlier run still show everything."""
-    records = sorted(log.of_verb(VERB), key=lambda record: str(record["name"]))
     paths = {"sheet": log.out / SHEET, "report": log.out / REPORT}
     pages.made.update({kind: paths[kind] for kind in wanted if paths[kind].exists() and not outcome.done})
     todo = [kind for kind in wanted if kind not in pages.made]
-    if not records or not todo:
+    count = sum(1 for _ in log.of_verb(VERB)) if todo else 0
+    if not count:
         return
     size = model.spec.image_size
-    pixels = {done.record["name"]: done.product.shown for done in outcome.done}
+    pixels = {done.record["name"]: done.product.shown for done in outcome.done[:LIMIT]}
 
     def original(record: Mapping[str, Any]) -> np.ndarray | None:
         known: np.ndarray | None = pixels.get(record["name"])
@@ -179,20 +180,22 @@ def _lay_out(
         return read_result(record, log.out)
 
     if "sheet" in todo:
-        _write_sheet(records, original, result, pages)
+        _write_sheet(list(islice(log.of_verb(VERB), MAX_ROWS)), count, original, result, pages)
     if "report" in todo:
         facts = {**model_facts(model, "encoder"), **more}
+        records = log.of_verb(VERB)
         pages.report(report_html(records, original, result, facts, outcome.skipped, folder=log.out, size=size))
 
 
 def _write_sheet(
     records: Sequence[Mapping[str, Any]],
+    count: int,
     original: Callable[[Mapping[str, Any]], np.ndarray | None],
     result: Callable[[Mapping[str, Any]], np.ndarray | None],
     pages: Pages,
 ) -> None:
-    pairs = [(record["name"], original(record), result(record)) for record in records[:MAX_ROWS]]
+    pairs = [(record["name"], original(record), result(record)) for record in records]
     rows = [(name, [a, b]) for name, a, b in pairs if a is not None and b is not None]
     if rows:
-        title = f"{plural(len(records), 'picture')} inverted"
+        title = f"{plural(count, 'picture')} inverted"
         pages.sheet(contact_sheet(rows, ["input", "reconstruction"], title))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +37,8 @@ class Pages:
         target = path or self.run.out / SHEET
         self._write("sheet", target, lambda: write_sheet(target, pixels, self.overwrite, self.marking))
 
-    def report(self, text: str) -> None:
-        """Write a page, unless a file that is not padinv's stands there."""
+    def report(self, text: Iterable[str]) -> None:
+        """Write a page, whole or in pieces, unless a file that is not padinv's stands there."""
         target = self.run.out / REPORT
         self._write("report", target, lambda: write_page(target, text, self.overwrite))
 

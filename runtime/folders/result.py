@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from padinv.runtime.batch.engine import Outcome, Skipped
 from padinv.runtime.batch.pair_edit import PairEdit
 from padinv.runtime.errors import ExitCode
+from padinv.runtime.reports.means import Means
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class FolderResult:
         }
 
     @property
-    def records(self) -> list[Mapping[str, Any]]:
+    def records(self) -> Sequence[Mapping[str, Any]]:
         """Lines of `results.jsonl`, with the metrics of an inversion."""
-        return list(self.outcome.records)
+        return self.outcome.records
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -73,8 +74,10 @@ class InvertResult(FolderResult):
     @property
     def means(self) -> dict[str, float | None]:
         """'mse' (on [-1, 1]), 'psnr' (dB), 'ssim' and 'encoder_mse' (of refined ones) -> mean, or None without any."""
-        values = {key: [r[key] for r in self.records if isinstance(r.get(key), (int, float))] for key in METRICS}
-        return {key: sum(found) / len(found) if found else None for key, found in values.items()}
+        means = Means(METRICS)
+        for record in self.records:
+            means.add(record)
+        return means.values()
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

@@ -29,13 +29,21 @@ class Run:
         out: folder of the results.
         outcome: what came of it so far, with the inputs that were lost before the work began.
         show: how many results keep their pixels for sheet and page, so that memory stays flat.
+        on_disk: keep the outcome there from some length on; the payloads of its tasks are lost then.
     """
 
     def __init__(
-        self, out: Path, on_event: OnEvent | None, problems: Iterable[tuple[str, str]] = (), *, show: int = 0
+        self,
+        out: Path,
+        on_event: OnEvent | None,
+        problems: Iterable[tuple[str, str]] = (),
+        *,
+        show: int = 0,
+        on_disk: bool = False,
     ) -> None:
         self.out, self.show = out, show
-        self.outcome = Outcome(skipped=[lost_input(path, sentence) for path, sentence in problems])
+        lost = [lost_input(path, sentence) for path, sentence in problems]
+        self.outcome = Outcome.on_disk(lost) if on_disk else Outcome(skipped=lost)
         self.started = time.perf_counter()
         self._tell = on_event or log_event
 
@@ -55,22 +63,21 @@ class Run:
             outcome: where they are counted; None: the call's own.
         """
         outcome = self.outcome if outcome is None else outcome
-        shown = 0
+        done = 0
         self._tell(started)
         for one in outcome.skipped:
             self._tell(one)
         with closing(events):
             for event in events:
+                done += isinstance(event, Done)
+                if isinstance(event, Done) and done > self.show:
+                    event.product.shown = None  # pixels
                 outcome.add(event)
-                if isinstance(event, Done):
-                    shown += 1
-                    if shown > self.show:
-                        event.product.shown = None  # pixels
                 self._tell(event)
 
     def result(self, pages: Mapping[str, Path] | None = None) -> FolderResult:
         """The call's result; pixels are dropped."""
-        for event in self.outcome.done:
+        for event in self.outcome.done[: self.show]:
             event.product.shown = None
         return FolderResult(self.out, self.outcome, pages or {}, time.perf_counter() - self.started)
 

@@ -11,17 +11,21 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 import numpy as np
 
 from padinv.runtime.images import array_to_image
-from padinv.runtime.reports.html import LOSSLESS_SIDE, data_uri, render
+from padinv.runtime.reports.html import LOSSLESS_SIDE, data_uri, json_markup, render_pieces
+from padinv.runtime.spilled import Spilled
 from padinv.runtime.text import printable
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 BUDGET = 24_000_000  # bytes of the pictures in one page
 SIDES = (1024, 512, 256, 128)  # px: the largest that keeps to the budget is taken
@@ -60,7 +64,7 @@ class Card:
         first, second: uint8 RGB [H, W, 3] of one aspect ratio; None where the picture is not in the page.
         first_file, second_file: addresses relative to the page (see `address`), of the same pictures at full size.
         labels: what the two pictures are called, where they differ from the page's.
-        values: of the page's columns, in their order; None where one was not measured.
+        values: of the page's columns, in their order; None where one was not measured; further ones are not shown.
         warnings: sentences.
         beside: label -> further pictures, shown small.
     """
@@ -106,7 +110,7 @@ def verdict(good: int, skipped: Iterable[Problem], warned: int = 0) -> str:
 
 def cards_page(
     heading: str,
-    cards: Sequence[Card],
+    cards: Iterable[Card],
     labels: tuple[str, str],
     *,
     facts: Mapping[str, str],
@@ -117,12 +121,12 @@ def cards_page(
     slider: bool = False,
     total: int | None = None,
     budget: int = BUDGET,
-) -> str:
-    """The whole page, as HTML.
+) -> Iterator[str]:
+    """The page, as pieces of HTML, so that one of 100,000 cards is never in memory as a whole.
 
     Args:
         heading: plain text on top.
-        cards: in the order of their names.
+        cards: in the order of their names; pictures of the first ones only, see `Spilled`.
         labels: what the two pictures of a card are called.
         facts: label -> value, in the footer.
         columns: what `Card.values` holds.
@@ -133,22 +137,20 @@ def cards_page(
         total: how many results there are, where the page shows only the first of them.
         budget: bytes of the pictures in the page.
     """
-    problems, warned = list(skipped), sum(bool(card.warnings) for card in cards)
-    total, lines = total or len(cards), list(lines)
-    if total > len(cards):
-        lines.append(f"The first {len(cards):,} of {total:,} are shown; the others are files beside this page.")
-    pictures = _Pictures(_distinct(cards), budget)
-    data = {
+    problems, shown = list(skipped), cards if isinstance(cards, Sequence) else Spilled(cards)
+    warned = sum(bool(card.warnings) for card in shown)
+    total, lines = total or len(shown), list(lines)
+    if total > len(shown):
+        lines.append(f"The first {len(shown):,} of {total:,} are shown; the others are files beside this page.")
+    head = {
         "labels": [printable(label) for label in labels],
         "slider": slider,
         "columns": [column.label for column in columns],
         "digits": [column.digits for column in columns],
         "units": [column.unit for column in columns],
         "worst": [column.worst for column in columns],
-        "cards": [_card(card, labels, pictures) for card in cards],
-        "pictures": pictures.addresses,
     }
-    return render(
+    return render_pieces(
         "cards.html",
         title=f"{heading} · padinv",
         heading=heading,
@@ -157,8 +159,11 @@ def cards_page(
         warned=warned,
         lines=lines,
         figures=figures,
-        data=data,
-        linked=any(card.first_file or card.second_file for card in cards),
+        columns=head["columns"],
+        slider=slider,
+        cards=len(shown),
+        data=_data(head, shown, labels, budget),
+        linked=any(card.first_file or card.second_file for card in shown),
         side=320 if slider else 208,  # px: three pairs beside each other at 1400 px, two at 1000
         skipped=[one.reason for one in problems],
         facts=facts,
@@ -166,7 +171,21 @@ def cards_page(
     )
 
 
-def _card(card: Card, labels: tuple[str, str], pictures: _Pictures) -> dict[str, Any]:
+def _data(head: Mapping[str, Any], cards: Iterable[Card], labels: tuple[str, str], budget: int) -> Iterator[Markup]:
+    """The pieces of the JSON that the page's script reads: `head`, the cards, and the pictures that they name."""
+    from markupsafe import Markup
+
+    columns, pictures = len(head["columns"]), _Pictures(_distinct(cards), budget)
+    yield json_markup(head)[:-1] + Markup(',"cards":[')
+    for place, card in enumerate(cards):
+        yield Markup("," if place else "") + json_markup(_card(card, labels, pictures, columns))
+    yield Markup('],"pictures":[')
+    for place, picture in enumerate(pictures.addresses):
+        yield Markup("," if place else "") + json_markup(picture)
+    yield Markup("]}")
+
+
+def _card(card: Card, labels: tuple[str, str], pictures: _Pictures, columns: int) -> dict[str, Any]:
     """The JSON of a card; what is empty is left out, because a page may hold 100,000."""
     one: dict[str, Any] = {"n": printable(card.name)}
     for side, pixels, file in (("a", card.first, card.first_file), ("b", card.second, card.second_file)):
@@ -177,7 +196,7 @@ def _card(card: Card, labels: tuple[str, str], pictures: _Pictures) -> dict[str,
     if card.labels is not None and card.labels != labels:
         one["l"] = [printable(label) for label in card.labels]
     if card.values:
-        one["v"] = [None if value is None else round(value, 6) for value in card.values]
+        one["v"] = [None if value is None else round(value, 6) for value in card.values[:columns]]
     if card.warnings:
         one["w"] = [printable(sentence) for sentence in card.warnings]
     if card.beside:
@@ -185,7 +204,7 @@ def _card(card: Card, labels: tuple[str, str], pictures: _Pictures) -> dict[str,
     return one
 
 
-def _distinct(cards: Sequence[Card]) -> list[tuple[int, int]]:
+def _distinct(cards: Iterable[Card]) -> list[tuple[int, int]]:
     """Height and width of each different picture that is shown large."""
     shown = [pixels for card in cards for pixels in (card.first, card.second) if pixels is not None]
     return list({_key(pixels): (pixels.shape[0], pixels.shape[1]) for pixels in shown}.values())

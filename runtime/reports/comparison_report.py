@@ -72,7 +72,7 @@ def compare_html(
     hint = (
         "Drag across a picture, or use the arrow keys, to compare. ⤢ enlarges it: space flips, D shows the difference."
     )
-    return cards_page(
+    pieces = cards_page(
         title,
         cards,
         labels,
@@ -83,3 +83,4 @@ def compare_html(
         total=total,
         budget=budget,
     )
+    return "".join(pieces)

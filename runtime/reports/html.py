@@ -9,18 +9,20 @@ import base64
 import html
 import io
 import os
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padinv.runtime.files import open_regular, write_text
+from padinv.runtime.files import atomic_path, open_regular
 from padinv.runtime.images import array_to_image
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 _FOLDER = Path(__file__).resolve().parent / "assets"
 _MARK = '<meta name="generator" content="padinv">'
@@ -52,7 +54,19 @@ def render(template: str, **values: Any) -> str:
     Args:
         values: what the template shows. Text is escaped and made printable; only a `Markup` is taken as HTML.
     """
-    return _environment().get_template(template).render(**values)
+    return "".join(render_pieces(template, **values))
+
+
+def render_pieces(template: str, **values: Any) -> Iterator[str]:
+    """What `render` joins; iterators among the values are read as the pieces are."""
+    return _environment().get_template(template).generate(**values)
+
+
+def json_markup(value: Any) -> Markup:
+    """JSON that is safe inside a script element."""
+    from jinja2.utils import htmlsafe_json_dumps
+
+    return htmlsafe_json_dumps(value, separators=(",", ":"))
 
 
 def page(title: str, body: str, style: str = "") -> str:
@@ -92,15 +106,16 @@ def _environment() -> Environment:
     return environment
 
 
-def write_page(path: Path, text: str, overwrite: bool = False) -> bool:
-    """Write a page unless a file that is not padinv's stands there; whether it was written.
+def write_page(path: Path, text: Iterable[str], overwrite: bool = False) -> bool:
+    """Write a page, whole or in pieces, unless a file that is not padinv's stands there; whether it was written.
 
     Raises:
         OutputError: not writable.
     """
     if not overwrite and os.path.lexists(path) and not _is_own_page(path):
         return False
-    write_text(path, text)
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="replace", newline="") as file:
+        file.writelines([text] if isinstance(text, str) else text)
     return True
 
 

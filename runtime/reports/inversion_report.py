@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,21 @@ from padinv.runtime.alignment.aligner import cut
 from padinv.runtime.errors import InputError
 from padinv.runtime.images import prepare, read_image, read_prepared
 from padinv.runtime.reports.cards import BUDGET, Card, Column, Problem, address, cards_page
+from padinv.runtime.reports.means import Means
+from padinv.runtime.spilled import Spilled
 
 REPORT = "report.html"
 LIMIT = 400  # results whose pictures are in the page; the page links to the files of the others
 SHOWN_SIDE = 512  # larger pictures are shown at this size
 
 _COLUMNS = (Column("MSE", 4), Column("PSNR", 2, " dB", "low"), Column("SSIM", 3, "", "low"))
-_KEYS = ("mse", "psnr", "ssim")  # of the columns, in a record
+_KEYS = ("mse", "psnr", "ssim", "encoder_mse")  # of the columns, in a record
 _BEFORE = Column("MSE before refinement", 4)
 _LABELS = ("Original", "Reconstruction")
 
 
 def report_html(
-    records: Sequence[Mapping[str, Any]],
+    records: Iterable[Mapping[str, Any]],
     originals: Callable[[Mapping[str, Any]], np.ndarray | None],
     results: Callable[[Mapping[str, Any]], np.ndarray | None],
     facts: Mapping[str, str],
@@ -33,11 +35,11 @@ def report_html(
     folder: Path = Path(),
     size: int = 0,
     budget: int = BUDGET,
-) -> str:
-    """The page.
+) -> Iterator[str]:
+    """The page, in pieces.
 
     Args:
-        records: lines of `results.jsonl`.
+        records: lines of `results.jsonl`, by name.
         originals: record -> uint8 RGB [S, S, 3], or None where the picture is gone.
         results: record -> the same of its reconstruction.
         facts: label -> value, shown in the footer (model, backend, ...).
@@ -46,17 +48,19 @@ def report_html(
         size: px of the model's input. A photograph that is smaller has a warning.
         budget: bytes of the pictures in the page.
     """
-    records = sorted(records, key=lambda record: str(record["name"]))
-    count = len(records)
-    refined = any("encoder_mse" in record for record in records)
-    columns = (*_COLUMNS, _BEFORE) if refined else _COLUMNS
-    keys = (*_KEYS, "encoder_mse") if refined else _KEYS
-    cards = [
-        _card(record, folder, size, originals(record), results(record), keys)
-        if place < LIMIT
-        else _linked(record, folder, size, keys)
-        for place, record in enumerate(records)
-    ]
+    means = Means((*_KEYS, "seconds"))
+
+    def made() -> Iterator[Card]:
+        for place, record in enumerate(records):
+            means.add(record)
+            if place < LIMIT:
+                yield _card(record, folder, size, originals(record), results(record))
+            else:
+                yield _linked(record, folder, size)
+
+    cards = Spilled(made())
+    count, found = len(cards), means.values()
+    columns = _COLUMNS if found["encoder_mse"] is None else (*_COLUMNS, _BEFORE)
     lines = ["Each picture beside what the generator makes of its inversion. Select one to enlarge it."]
     if count > LIMIT:
         lines.append(
@@ -69,7 +73,7 @@ def report_html(
         _LABELS,
         facts=facts,
         columns=columns,
-        figures=_summary(records),
+        figures=_summary(count, found),
         lines=lines,
         skipped=skipped,
         budget=budget,
@@ -82,14 +86,13 @@ def _card(
     size: int,
     original: np.ndarray | None,
     result: np.ndarray | None,
-    keys: Sequence[str],
 ) -> Card:
     file = None if result is None else _result_file(record, folder)
-    values, warnings = _values(record, keys), _warnings(record, size)
+    values, warnings = _values(record), _warnings(record, size)
     return Card(str(record["name"]), original, result, second_file=file, values=values, warnings=warnings)
 
 
-def _linked(record: Mapping[str, Any], folder: Path, size: int, keys: Sequence[str]) -> Card:
+def _linked(record: Mapping[str, Any], folder: Path, size: int) -> Card:
     """A card of a record whose pictures are not read; the browser reads their files when it shows them."""
     aligned = record.get("transform") is not None
     return Card(
@@ -97,7 +100,7 @@ def _linked(record: Mapping[str, Any], folder: Path, size: int, keys: Sequence[s
         first_file=address(Path(str(record["source"])), folder) if "source" in record else None,
         second_file=_result_file(record, folder),
         labels=("Photograph", _LABELS[1]) if aligned else None,
-        values=_values(record, keys),
+        values=_values(record),
         warnings=_warnings(record, size),
     )
 
@@ -109,8 +112,8 @@ def _result_file(record: Mapping[str, Any], folder: Path) -> str | None:
         return None
 
 
-def _values(record: Mapping[str, Any], keys: Sequence[str]) -> list[float | None]:
-    found = [record.get(key) for key in keys]
+def _values(record: Mapping[str, Any]) -> list[float | None]:
+    found = [record.get(key) for key in _KEYS]
     return [value if isinstance(value, (int, float)) else None for value in found]
 
 
@@ -123,25 +126,19 @@ def _warnings(record: Mapping[str, Any], size: int) -> list[str]:
     return warnings
 
 
-def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    values = [r[key] for r in records if isinstance(r.get(key), (int, float))]
-    return sum(values) / len(values) if values else None
-
-
 def _number(value: Any, digits: int, unit: str = "") -> str:
     return f"{value:.{digits}f}{unit}" if isinstance(value, (int, float)) else "–"
 
 
-def _summary(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    seconds = _mean(records, "seconds")
+def _summary(count: int, means: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    seconds, before = means["seconds"], means["encoder_mse"]
     milliseconds = None if seconds is None else 1000 * seconds
-    before = _mean(records, "encoder_mse")
     return [
-        (f"{len(records):,}", "pictures"),
-        (_number(_mean(records, "mse"), 4), "mean MSE, on [−1, 1]"),
+        (f"{count:,}", "pictures"),
+        (_number(means["mse"], 4), "mean MSE, on [−1, 1]"),
         *([] if before is None else [(_number(before, 4), "mean MSE before refinement")]),
-        (_number(_mean(records, "psnr"), 2, " dB"), "mean PSNR"),
-        (_number(_mean(records, "ssim"), 3), "mean SSIM"),
+        (_number(means["psnr"], 2, " dB"), "mean PSNR"),
+        (_number(means["ssim"], 3), "mean SSIM"),
         (
             _number(milliseconds, 0 if milliseconds and milliseconds >= 10 else 1, " ms"),
             "per image, encoder and generator" if before is None else "per image, with refinement",

@@ -71,7 +71,7 @@ def inversions(count: int = 4) -> str:
     skipped = [
         Skipped(f"{i}.jpg", f"no face was found in {i}.jpg, so it was skipped", code="no-face") for i in range(3)
     ]
-    return report_html(
+    pieces = report_html(
         records,
         lambda record: face(seeds[record["name"]]),
         lambda record: 255 - face(seeds[record["name"]]),
@@ -79,6 +79,7 @@ def inversions(count: int = 4) -> str:
         skipped,
         size=128,
     )
+    return "".join(pieces)
 
 
 def shot(page: Any, name: str, full: bool = True) -> None:
@@ -207,7 +208,7 @@ def test_keys_flip_subtract_and_walk_in_the_enlarged_view(visit: Any) -> None:
 def test_equal_pictures_have_a_black_difference_and_others_do_not(visit: Any, tmp_path: Path) -> None:
     same, other = face(1), face(1).copy()
     other[40:80, 40:80] ^= 32
-    html = cards_page("t", [Card("a", same, same), Card("b", same, other)], ("Before", "After"), facts={})
+    html = "".join(cards_page("t", [Card("a", same, same), Card("b", same, other)], ("Before", "After"), facts={}))
     page = visit(html)
     page.locator(".enlarge").first.click()
     page.keyboard.press("d")
@@ -238,7 +239,7 @@ def test_the_slider_of_a_comparison_uncovers_the_result(visit: Any) -> None:
 def test_files_beside_the_page_are_shown_and_lost_ones_are_said(visit: Any, tmp_path: Path) -> None:
     Image.fromarray(face(1)).save(tmp_path / "a #1.png")
     made = [Card("a", first_file="a%20%231.png", second_file="gone.png")]
-    page = visit(cards_page("t", made, ("Original", "Reconstruction"), facts={}))
+    page = visit("".join(cards_page("t", made, ("Original", "Reconstruction"), facts={})))
     page.wait_for_selector(".none")
     assert page.text_content(".none") == "reconstruction not found"
     assert page.locator(".part img").evaluate("one => one.naturalWidth") == 128
@@ -262,7 +263,7 @@ def test_a_hundred_thousand_pictures_stay_usable(visit: Any, tmp_path: Path) -> 
          "source": str(tmp_path / "in" / f"{i:06d}.png"), "outputs": {"image": {"file": f"{i:06d}.png.png"}}}
         for i in range(count)
     ]  # fmt: skip
-    html = report_html(records, lambda record: face(1), lambda record: face(2), {}, folder=tmp_path)
+    html = "".join(report_html(records, lambda record: face(1), lambda record: face(2), {}, folder=tmp_path))
     assert len(html) < 20_000_000
     seconds: dict[str, float] = {}
 

@@ -27,13 +27,14 @@ def noise(seed: int, side: int = 8) -> np.ndarray:
 
 def build(records: list[dict[str, Any]], **more: Any) -> str:
     seeds = {one["name"]: seed for seed, one in enumerate(records)}
-    return report_html(
-        records,
+    pieces = report_html(
+        sorted(records, key=lambda r: str(r["name"])),
         lambda r: noise(seeds[r["name"]]),
         lambda r: noise(9_000 + seeds[r["name"]]),
         {"Model": HOSTILE},
         **more,
     )
+    return "".join(pieces)
 
 
 def test_the_page_is_self_contained_and_holds_every_picture() -> None:
@@ -113,7 +114,7 @@ def test_a_file_name_cannot_become_another_address(tmp_path: Path, name: str) ->
 
 
 def test_a_lost_picture_is_known_to_the_page() -> None:
-    text = report_html([record("a.png")], lambda r: None, lambda r: None, {})
+    text = "".join(report_html([record("a.png")], lambda r: None, lambda r: None, {}))
     assert pictures(text) == []
     assert not {"a", "b", "fa", "fb"} & set(cards(text)[0])
 
@@ -121,7 +122,7 @@ def test_a_lost_picture_is_known_to_the_page() -> None:
 def test_a_picture_that_many_cards_show_is_in_the_page_once() -> None:
     shared = noise(1)
     made = [Card(f"{i}", noise(10 + i), noise(50 + i), beside={"A": shared}) for i in range(20)]
-    text = cards_page("t", made, ("Before", "After"), facts={})
+    text = "".join(cards_page("t", made, ("Before", "After"), facts={}))
     assert len(pictures(text)) == 2 * 20 + 1
     assert {card["s"][0][1] for card in cards(text)} == {data_uri(shared)}
 
@@ -129,19 +130,21 @@ def test_a_picture_that_many_cards_show_is_in_the_page_once() -> None:
 def test_two_hundred_edits_of_1024_px_keep_to_the_budget() -> None:
     grain = noise(0, 64).repeat(16, 0).repeat(16, 1)
     made = [Card(f"{i}", np.roll(grain, 16 * i, 0), np.roll(grain, 16 * i, 1)) for i in range(30)]
-    text = cards_page("t", made, ("Before", "After"), facts={}, budget=2_000_000)
+    text = "".join(cards_page("t", made, ("Before", "After"), facts={}, budget=2_000_000))
     assert len(text) < 2_200_000
     assert len(pictures(text)) == 59  # the first card shows one picture twice
-    few = cards_page("t", made[1:2], ("Before", "After"), facts={})
+    few = "".join(cards_page("t", made[1:2], ("Before", "After"), facts={}))
     assert len(pictures(few)[0]) > 2 * len(pictures(text)[1])  # alone, it is shown larger
 
 
 def test_a_hundred_thousand_cards_are_made_in_seconds() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     made = [Card(f"{i:06d}.png", first_file=f"../in/{i:06d}.png", second_file=f"{i:06d}.png.png",
                  values=[0.02, 23.0, 0.7]) for i in range(100_000)]  # fmt: skip
-    text = cards_page("t", made, ("A", "B"), facts={}, columns=[Column(label) for label in ("MSE", "PSNR", "SSIM")])
-    assert time.perf_counter() - started < 30
+    text = "".join(
+        cards_page("t", made, ("A", "B"), facts={}, columns=[Column(label) for label in ("MSE", "PSNR", "SSIM")])
+    )
+    assert time.process_time() - started < 30
     assert len(text) < 15_000_000
     assert len(json.loads(text.split('id="data">')[1].split("</script>")[0])["cards"]) == 100_000
 
