@@ -66,7 +66,8 @@ class Service:
         self.directions = dict(directions or {})
         self._detector = None if model.spec.template is None else FaceDetector.load()
         self._pool = ThreadPoolExecutor(default_threads(), thread_name_prefix="padinv-pictures")
-        self.queue = BatchQueue({"encode": self._encode, "generate": self._generate}, self.limits.batch, on_run=on_run)
+        work = {"encode": self._encode, "generate": self._generate, "reconstruct": self._reconstruct}
+        self.queue = BatchQueue(work, self.limits.batch, on_run=on_run)
 
     def warm_up(self) -> None:
         """Open the sessions and run each once, so that the first client does not wait for it and a broken model is
@@ -87,8 +88,9 @@ class Service:
     async def invert(self, request: schemas.InvertRequest) -> schemas.Answer:
         """A photograph -> its inversion and reconstruction, with figures."""
         photograph = await self._read(request.image, "image", request)
-        inversion = await self._encoded(photograph)
-        image = await self._generated(inversion)
+        # One run for both: an inversion that nobody edited needs no second look at its colours.
+        inversion, image = await asyncio.wrap_future(self.queue.submit("reconstruct", photograph.pixels))
+        inversion.items = [dict(photograph.item)]
         figures = await self._aside(reconstruction_metrics, photograph.pixels, image, self.model.spec.image_size)
         return await self._answer(inversion, image, request, photograph, figures)
 
@@ -235,6 +237,10 @@ class Service:
     def _encode(self, batch: Sequence[np.ndarray]) -> list[Inversion]:
         whole = self.model.encode(to_float(np.stack(batch)), len(batch))
         return [whole[i] for i in range(len(batch))]
+
+    def _reconstruct(self, batch: Sequence[np.ndarray]) -> list[tuple[Inversion, np.ndarray]]:
+        whole, images = self.model.reconstruct(to_float(np.stack(batch)), len(batch))
+        return [(whole[i], images[i]) for i in range(len(batch))]
 
     def _generate(self, batch: Sequence[Inversion]) -> list[np.ndarray]:
         return list(self.model.generate_float(Inversion.concat(batch), len(batch)))

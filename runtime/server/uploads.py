@@ -183,3 +183,10 @@ def encode_png(pixels: np.ndarray, profile: bytes | None = None) -> bytes:
     out = BytesIO()
     array_to_image(pixels).save(out, format="PNG", compress_level=1, icc_profile=profile)
     return out.getvalue()
+
+
+def encode_webp(pixels: np.ndarray) -> bytes:
+    """uint8 RGB [H, W, 3] -> the bytes of a lossless WebP file: packed faster than `encode_png`, and smaller."""
+    out = BytesIO()
+    array_to_image(pixels).save(out, format="WEBP", lossless=True, quality=0, method=0)
+    return out.getvalue()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -16,6 +19,7 @@ from padinv.runtime.studio.placing import corners
 
 SHOWN_SIDE = 1280  # longer side of the photograph as the browser shows it
 THUMB_SIDE = 160
+MAX_RENDERED = 4  # pictures of earlier states that are kept: letting go of a slider and undo ask for them again
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Photo:
         image: uint8 RGB [R, R, 3], the plain reconstruction.
         metrics: MSE, PSNR and SSIM of the reconstruction.
         note: a sentence that the user should see, or None.
+        version: another one each time that a photograph is read, so that no picture of an older square is shown.
     """
 
     id: str
@@ -56,6 +61,18 @@ class Photo:
     landmarks: np.ndarray | None = None
     note: str | None = None
     history: History[EditState] = field(default_factory=lambda: History(EditState()))
+    version: int = field(default_factory=itertools.count().__next__)
+    _rendered: OrderedDict[Hashable, np.ndarray] = field(default_factory=OrderedDict, repr=False)
+
+    def rendered(self, key: Hashable) -> np.ndarray | None:
+        """A picture that was kept, uint8 RGB [R, R, 3]; None where there is none."""
+        return self._rendered.get(key)
+
+    def keep(self, key: Hashable, pixels: np.ndarray) -> None:
+        """Keep a picture; the oldest one makes room."""
+        self._rendered[key] = pixels
+        while len(self._rendered) > MAX_RENDERED:
+            self._rendered.popitem(last=False)
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready: what the browser shows about it."""

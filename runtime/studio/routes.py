@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, File, Form, Request, Response, UploadFile
 
 from padinv.runtime.editing.saved_edit import SavedEdit
 from padinv.runtime.errors import UsageError
 from padinv.runtime.server.requests import checked
-from padinv.runtime.server.uploads import encode_png, safe_name, unpack_direction
+from padinv.runtime.server.uploads import encode_png, encode_webp, safe_name, unpack_direction
 from padinv.runtime.studio import exports
 from padinv.runtime.studio.commands import Command, command
 from padinv.runtime.studio.edit_state import EditState, Interpolation, Labelled, Pair, Placing
@@ -41,6 +42,16 @@ class _Studio:
     def edit(self, session: Session, state: EditState) -> SavedEdit:
         """The controls as an edit."""
         return session.saved_edit(state, self.bench.model.generator_hash)
+
+    def picture(self, session: Session, photo: Photo, state: EditState) -> np.ndarray:
+        """uint8 RGB [R, R, 3]: the square in a state; those of the last states are not drawn again."""
+        edit = self.edit(session, state)
+        key = (state.model_dump_json(), None if state.blend is None else session.photo(state.blend.photo).version)
+        pixels = photo.rendered(key)
+        if pixels is None:
+            pixels = self.bench.picture(photo, edit)
+            photo.keep(key, pixels)
+        return pixels
 
     def command(self, session: Session, photo: Photo, *, paste_back: bool) -> Command:
         """The command line for a photograph as it is now."""
@@ -170,9 +181,9 @@ def _add_edits(app: FastAPI, studio: _Studio) -> None:
     def preview(sid: str, pid: str, state: EditState) -> Response:
         session, photo = studio.found(sid, pid)
         started = time.perf_counter()
-        data = encode_png(studio.bench.picture(photo, studio.edit(session, state)))
+        data = encode_webp(studio.picture(session, photo, state))
         spent = f"model;dur={(time.perf_counter() - started) * 1000:.1f}"
-        return Response(data, media_type=exports.PNG, headers={"server-timing": spent})
+        return Response(data, media_type=exports.WEBP, headers={"server-timing": spent})
 
     @app.post(PHOTO + "/state")
     def set_state(sid: str, pid: str, step: Labelled) -> dict[str, Any]:

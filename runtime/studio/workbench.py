@@ -75,9 +75,9 @@ class Workbench:
             landmarks = moved_landmarks(found, placing.square, self.model.spec.template)
             aligner = Aligner(self.model.spec.template, "always", landmarks={name: [landmarks]})
             photograph = read_photograph(data, name, self.model, aligner, self.limits)
-        inversion = self._encode(photograph.pixels)
+        with self._turn:
+            inversion, (made,) = self.model.reconstruct(to_float(photograph.pixels[None]))
         inversion.items = [dict(photograph.item)]
-        made = self._generate(inversion)[0]
         return Photo(
             id=new_id(), name=name, path=path, data=data, size=image.size, faces=faces, placing=placing,
             landmarks=landmarks, transform=item_transform(photograph.item),

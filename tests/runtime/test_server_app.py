@@ -273,7 +273,7 @@ def test_health_model_and_metrics(client: TestClient, picture: Pictures) -> None
     text = client.get("/metrics").text
     assert 'padinv_requests_total{path="/v1/invert",status="200"} 1.0' in text
     assert 'padinv_requests_total{path="/v1/invert",status="400"} 1.0' in text
-    assert 'padinv_batch_size_count{graph="encode"} 1.0' in text
+    assert 'padinv_batch_size_count{graph="reconstruct"} 1.0' in text
     assert "padinv_requests_in_progress 0.0" in text
 
 

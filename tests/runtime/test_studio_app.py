@@ -112,6 +112,32 @@ def test_sliders_add_directions_and_zero_is_none(studio: Studio, direction: byte
     assert (studio.preview(pid, {"directions": {did: 0}}) == plain).all()
 
 
+def test_letting_go_of_a_slider_and_undo_draw_nothing_again_but_a_square_that_is_read_again_does(
+    studio: Studio, model: Model, direction: bytes, picture: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid, other, did = *(studio.add(_png(picture(seed=i)))["id"] for i in range(2)), studio.direction(direction)
+    blend = {"blend": {"photo": other, "layers": [0, 1, 2]}}
+    runs, generate = [], model.generate_float
+
+    def counted(*args: Any) -> Any:
+        runs.append(args)
+        return generate(*args)
+
+    monkeypatch.setattr(model, "generate_float", counted)
+    first, _ = (studio.preview(pid, {"directions": {did: strength}}) for strength in (0.5, 1.0))
+    studio.set(pid, {"directions": {did: 1.0}})
+    assert (studio.preview(pid, {"directions": {did: 0.5}}) == first).all()
+    borrowed = studio.preview(pid, blend)
+    assert len(runs) == 3
+    studio.ask("POST", f"/photos/{other}/placing", json={})
+    assert (studio.preview(pid, blend) == borrowed).all()
+    assert len(runs) == 4
+    for strength in range(5):
+        studio.preview(pid, {"directions": {did: strength / 10}})
+    assert (studio.preview(pid, {"directions": {did: 0.5}}) == first).all()
+    assert len(runs) == 9  # strength 0 is the plain picture; the first one was forgotten and drawn again
+
+
 def test_a_preview_leaves_the_history_alone_and_undo_restores_the_picture(
     studio: Studio, direction: bytes, picture: Pictures
 ) -> None:
