@@ -6,6 +6,8 @@ import base64
 import io
 import struct
 import time
+import tracemalloc
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from fastapi.testclient import TestClient
 from tiny_gallery import add_directions, random_direction
 
 from padinv.runtime.editing import Direction, apply
+from padinv.runtime.errors import BundleError
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
 from padinv.runtime.server.app import create_app
@@ -239,6 +242,27 @@ def test_damaged_bodies_are_refused(client: TestClient, data: bytes, kind: str, 
     answer = client.post("/v1/invert", content=data, headers={"content-type": kind})
     assert answer.status_code == 400
     assert words in answer.json()["error"]
+
+
+def test_a_zip_bomb_is_refused_unopened_whatever_it_is_called(client: TestClient, tmp_path: Path) -> None:
+    bomb = tmp_path / "model.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.json", bytes(1 << 25))  # 32 MiB of zeros in 32 KiB
+    with pytest.raises(BundleError, match="is a file, not a folder"):
+        Model.load(bomb)
+    sent, seed = _b64(bomb.read_bytes()), {"seeds": [0]}
+    for path, body in (
+        ("invert", {"image": sent}),
+        ("edit", {"inversion": sent, "directions": {"lighter": 1}}),
+        ("edit", {"inversion": client.post("/v1/generate", json=seed).json()["inversion"], "direction": sent}),
+        ("generate", {"inversion": sent}),
+    ):
+        tracemalloc.start()
+        answer = client.post(f"/v1/{path}", json=body)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert answer.status_code == 422, answer.text
+        assert most < 1 << 24
 
 
 def test_paths_reach_no_file(client: TestClient) -> None:
