@@ -22,7 +22,7 @@ from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
 from padinv.runtime.provenance.marking import Marking
 from padinv.runtime.server import schemas
-from padinv.runtime.server.batch_queue import BatchQueue
+from padinv.runtime.server.batch_queue import BatchQueue, Work
 from padinv.runtime.server.limits import Limits
 from padinv.runtime.server.uploads import (
     Photograph,
@@ -66,7 +66,7 @@ class Service:
         self.directions = dict(directions or {})
         self._detector = None if model.spec.template is None else FaceDetector.load()
         self._pool = ThreadPoolExecutor(default_threads(), thread_name_prefix="padinv-pictures")
-        work = {"encode": self._encode, "generate": self._generate, "reconstruct": self._reconstruct}
+        work: dict[str, Work] = {"encode": self._encode, "generate": self._generate, "reconstruct": self._reconstruct}
         self.queue = BatchQueue(work, self.limits.batch, on_run=on_run)
 
     def warm_up(self) -> None:
