@@ -2,10 +2,12 @@
 
     python recipes/span_latents.py span --generator G --wplus E --data train.zip --out FOLDER [--encoder E2 ...]
     python recipes/span_latents.py mix --generator A --fine-tuned B --share 0.2 --out C
+    python recipes/span_latents.py scale --generator C --factor 1.1 --out D
 
 `span` needs an encoder without padding (W+ only) and writes FOLDER/generator.safetensors and each encoder under its own
 name. `mix` writes (1 - share) A + share B, with w_avg measured again; encoders of A are then started from with
-`padinv train --init`. See `padinv/training/generator/latent_span.py`.
+`padinv train --init`. `scale` makes samples vary more, which encoders do not notice. See
+`padinv/training/generator/latent_span.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,13 @@ from padinv.checkpoints.native import generator_hash, save_encoder, save_generat
 from padinv.data import Pictures, to_float
 from padinv.models.encoder import Encoder
 from padinv.picture_sources import open_pictures
-from padinv.training.generator.latent_span import mix_generators, span_encoder, span_generator, span_of
+from padinv.training.generator.latent_span import (
+    mix_generators,
+    scale_mapping,
+    span_encoder,
+    span_generator,
+    span_of,
+)
 
 
 @torch.no_grad()
@@ -57,6 +65,12 @@ def mix(arguments: argparse.Namespace) -> None:
     save_generator(arguments.out, mixed, record=record)
 
 
+def scale(arguments: argparse.Namespace) -> None:
+    scaled = scale_mapping(load_generator(arguments.generator), arguments.factor)
+    record = {"source": f"recipes/span_latents.py scale --factor {arguments.factor}"}
+    save_generator(arguments.out, scaled, record=record)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(required=True)
@@ -74,6 +88,11 @@ def main() -> None:
     other.add_argument("--share", type=float, default=0.2)
     other.add_argument("--out", type=Path, required=True)
     other.set_defaults(run=mix)
+    third = verbs.add_parser("scale")
+    third.add_argument("--generator", type=Path, required=True)
+    third.add_argument("--factor", type=float, default=1.1)
+    third.add_argument("--out", type=Path, required=True)
+    third.set_defaults(run=scale)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.run(arguments)

@@ -12,6 +12,7 @@ from padinv.runtime.spec import ModelSpec
 from padinv.training.generator.latent_span import (
     LatentSpan,
     mix_generators,
+    scale_mapping,
     span_encoder,
     span_generator,
     span_of,
@@ -105,3 +106,13 @@ def test_too_few_codes_and_another_mapping_network_are_refused(generator: Genera
     deep = Generator(ModelSpec(16, (8, 8, 8), z_dim=4, w_dim=8, mapping_layers=4)).double()
     with pytest.raises(InputError, match="two layers"):
         span_generator(deep, span_of(codes, 4))
+
+
+def test_scaled_samples_lie_further_out_and_the_synthesis_network_stays(generator: Generator) -> None:
+    scaled = scale_mapping(generator, 1.25)
+    z = torch.randn(6, SPEC.z_dim, dtype=torch.float64)
+    torch.testing.assert_close(scaled.mapping_network(z), 1.25 * generator.mapping_network(z))
+    wp = torch.randn(2, SPEC.num_layers, 8, dtype=torch.float64)
+    assert torch.equal(scaled.synthesis(wp), generator.synthesis(wp))
+    with pytest.raises(InputError, match="positive"):
+        scale_mapping(generator, 0.0)

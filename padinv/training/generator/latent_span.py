@@ -147,3 +147,23 @@ def mix_generators(first: Generator, second: Generator, share: float) -> Generat
     for name, value in result.state_dict().items():
         value.lerp_(other[name], share)
     return result
+
+
+@torch.no_grad()
+def scale_mapping(generator: Generator, factor: float) -> Generator:
+    """The same synthesis network, with samples `factor` times as far from the zero of W.
+
+    A leaky ReLU commutes with positive factors, so the last layer's weight and bias carry the factor. `w_avg` stays as
+    it is: in a spanned W it lies next to zero, and encoders predict their codes relative to it.
+
+    Raises:
+        InputError: the factor is not positive.
+    """
+    if factor <= 0:
+        raise InputError(f"the mapping network can be scaled by a positive factor only, not by {factor}")
+    result = copy.deepcopy(generator)
+    last = result.mapping_network.layers[-1]
+    assert isinstance(last, EqualLinear)
+    last.weight.mul_(factor)
+    last.bias.mul_(factor)
+    return result
