@@ -14,9 +14,12 @@ import argparse
 import hashlib
 import io
 import json
+import shutil
+import struct
 import subprocess
 import sys
-import zipfile
+import tempfile
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -72,12 +75,25 @@ def make_lmdb(path: Path, count: int) -> None:
 
 
 def make_zip(path: Path, count: int, *, shuffled: bool = False) -> None:
-    """NVIDIA's layout: a thousand pictures per folder, in the order of names or not."""
+    """NVIDIA's layout: a thousand pictures per folder, in the order of names or not.
+
+    `zipfile` would take 600 bytes of memory and 40 microseconds for each member.
+    """
     data = picture()
-    with zipfile.ZipFile(path, "w") as archive:
+    crc, size = zlib.crc32(data), len(data)
+    with path.open("wb") as file, tempfile.TemporaryFile() as directory:
         for k in range(count):
-            folder = k % 1000 if shuffled else k // 1000
-            archive.writestr(zipfile.ZipInfo(f"{folder:05d}/img{k:08d}.png"), data)
+            name = b"%05d/img%08d.png" % (k % 1000 if shuffled else k // 1000, k)
+            head = struct.pack("<5H3L2H", 20, 0, 0, 0, 33, crc, size, size, len(name), 0)
+            directory.write(b"PK\x01\x02\x14\x03" + head + struct.pack("<3H2L", 0, 0, 0, 0, file.tell()) + name)
+            file.write(b"PK\x03\x04" + head + name + data)
+        begin, length = file.tell(), directory.tell()
+        directory.seek(0)
+        shutil.copyfileobj(directory, file)
+        end = struct.pack("<Q2H2L4Q", 44, 45, 45, 0, 0, count, count, length, begin)
+        locator = struct.pack("<LQL", 0, begin + length, 1)
+        file.write(b"PK\x06\x06" + end + b"PK\x06\x07" + locator)
+        file.write(b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 65535, 65535, 2**32 - 1, 2**32 - 1, 0))
 
 
 def measure(path: Path, program: Path) -> dict[str, float]:

@@ -80,9 +80,8 @@ class PictureMaker:
         Raises:
             InputError: it cannot be read, or shows no face where one is asked for.
         """
-        label = self.source.label(index)
         with self._reading:
-            data = self.source.data(index)
+            label, name, data = self.source.label(index), self.source.name(index), self.source.data(index)
         image, full = read_image_bytes(data, label)
         aligned = False
         if self.aligner is not None:
@@ -95,7 +94,7 @@ class PictureMaker:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
         return Made(
-            archive_name(self.source.name(index)),
+            archive_name(name),
             buffer.getvalue(),
             int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "little"),
             full,

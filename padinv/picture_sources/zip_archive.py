@@ -1,139 +1,40 @@
-"""ZIP archives, NVIDIA's layout with `dataset.json` included, with an index of 28 bytes a picture beside the names.
+"""ZIP archives, NVIDIA's layout with `dataset.json` included, with an index of eight bytes a picture.
 
-Python's `zipfile` keeps about 600 bytes for each member: 1.9 GB for the three million pictures of LSUN Bedroom, in
-every process that reads them. So the central directory is read here, and single members with zlib.
+The index holds where each picture's entry begins in the archive's directory, in the order of the names, and its size.
+Names and offsets stay in the file, and are read with the picture.
 """
 
 from __future__ import annotations
 
 import bz2
+import hashlib
+import heapq
 import lzma
 import os
 import struct
 import zlib
 from array import array
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
-from padinv.picture_sources.packed_names import PackedNames
 from padinv.picture_sources.source import PictureSource
-from padinv.runtime.batch.folder_walk import in_hidden_place, is_image_name
+from padinv.picture_sources.zip_directory import Member, NotZipError, ZipDirectory
+from padinv.runtime.batch.folder_walk import in_hidden_place, is_hidden, is_image_name
 from padinv.runtime.errors import InputError
 from padinv.runtime.files import open_regular
 from padinv.runtime.images.limits import MAX_FILE_BYTES
 
 MAX_MEMBERS = 10_000_000
 MAX_MEMBER_RATIO = 1_000  # a picture that unpacks to more than this many times its size is an attack
+SORTED_AT_ONCE = 1 << 17  # names in memory while they are sorted
 
-_END = struct.Struct("<4s4H2LH")
-_END64 = struct.Struct("<4sQ2H2L4Q")
-_LOCATOR = struct.Struct("<4sLQL")
-_ENTRY = struct.Struct("<4s6H3L5H2L")
+T = TypeVar("T")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _STORED, _DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
-_READ_BYTES = 1 << 20
-
-
-class Member(NamedTuple):
-    """An entry of the central directory."""
-
-    name: bytes
-    flags: int
-    method: int
-    crc: int
-    packed: int
-    size: int
-    offset: int
-
-
-class NotZipError(ValueError):
-    """The file is not a ZIP archive, or its directory is damaged."""
-
-
-def directory_place(file: BinaryIO) -> tuple[int, int, int]:
-    """Where the central directory of an archive lies: (position, bytes, what to add to every stored offset).
-
-    Raises:
-        NotZipError: there is none.
-    """
-    length = file.seek(0, os.SEEK_END)
-    start = max(0, length - _END.size - 65_535)
-    file.seek(start)
-    tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) - at < _END.size:
-        raise NotZipError("it has no directory at its end; it is cut off, or not a ZIP archive")
-    _, _, _, _, _, size, offset, _ = _END.unpack_from(tail, at)
-    end = start + at
-    if at >= _LOCATOR.size and tail[at - _LOCATOR.size : at - _LOCATOR.size + 4] == b"PK\x06\x07":
-        _, _, where, _ = _LOCATOR.unpack_from(tail, at - _LOCATOR.size)
-        end64 = start + at - _LOCATOR.size - _END64.size
-        for place in (where, end64):
-            file.seek(min(place, length))
-            record = file.read(_END64.size)
-            if len(record) == _END64.size and record[:4] == b"PK\x06\x06":
-                size, offset = _END64.unpack(record)[-2:]
-                end = place
-                break
-    begin = end - size
-    if begin < 0 or size < 0:
-        raise NotZipError("its directory is damaged")
-    return begin, size, begin - offset
-
-
-def members(file: BinaryIO) -> Iterator[Member]:
-    """The entries of an archive's central directory, read block by block.
-
-    Raises:
-        NotZipError: the directory is missing or damaged.
-    """
-    begin, left, shift = directory_place(file)
-    file.seek(begin)
-    buffer, at = b"", 0
-    while left > 0 or at < len(buffer):
-        if len(buffer) - at < _ENTRY.size + 3 * 65_535 and left > 0:
-            more = file.read(min(_READ_BYTES, left))
-            if not more:
-                raise NotZipError("its directory is cut off")
-            left -= len(more)
-            buffer, at = buffer[at:] + more, 0
-            continue
-        if len(buffer) - at < _ENTRY.size:
-            return
-        entry = _ENTRY.unpack_from(buffer, at)
-        if entry[0] != b"PK\x01\x02":
-            raise NotZipError("its directory is damaged")
-        flags, method, crc, packed, size = entry[3], entry[4], entry[7], entry[8], entry[9]
-        name_size, extra_size, comment_size, offset = entry[10], entry[11], entry[12], entry[16]
-        at += _ENTRY.size
-        name = buffer[at : at + name_size]
-        if 0xFFFFFFFF in (packed, size, offset):
-            extra = buffer[at + name_size : at + name_size + extra_size]
-            size, packed, offset = _wide(extra, size, packed, offset)
-        at += name_size + extra_size + comment_size
-        yield Member(name, flags, method, crc, packed, size, offset + shift)
-
-
-def _wide(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
-    """Sizes and offset beyond 32 bits, from the zip64 extra field."""
-    at = 0
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<HH", extra, at)
-        if kind == 1:
-            values = iter(struct.unpack_from(f"<{length // 8}Q", extra, at + 4))
-            try:
-                size = next(values) if size == 0xFFFFFFFF else size
-                packed = next(values) if packed == 0xFFFFFFFF else packed
-                offset = next(values) if offset == 0xFFFFFFFF else offset
-            except StopIteration:
-                raise NotZipError("its directory is damaged") from None
-            break
-        at += 4 + length
-    return size, packed, offset
 
 
 def unpack(data: bytes, method: int, size: int) -> bytes:
@@ -162,6 +63,8 @@ def unpack(data: bytes, method: int, size: int) -> bytes:
 class ZipSource(PictureSource):
     """The pictures of a ZIP archive, sorted by name and never unpacked to disk, so that names do no harm.
 
+    Where a name is repeated, the last one counts, as for `zipfile`.
+
     Raises:
         InputError: missing, not an archive, or without a picture.
     """
@@ -171,41 +74,59 @@ class ZipSource(PictureSource):
         self._file: BinaryIO | None = None
         self._owner = -1  # the process that opened `_file`: a file handle must not be shared after a fork
         try:
+            self._directory = ZipDirectory(self._open())
             self._index()
         except OSError as error:
             raise InputError(f"{self.path} cannot be read: {error.strerror or error}") from error
         except (NotZipError, struct.error) as error:
             raise InputError(f"{self.path} is not a readable ZIP archive ({error})") from error
-        if not len(self._names):
+        if not len(self):
             raise InputError(f"{self.path} holds no picture")
 
     def _index(self) -> None:
-        names, columns = PackedNames(), (array("Q"), array("I"), array("I"), array("I"), array("B"))
-        offsets, packed, sizes, crcs, methods = columns
-        count = 0
-        is_hidden = lru_cache(maxsize=4096)(lambda folder: in_hidden_place(PurePosixPath(folder).parts))
-        for member in members(self._open()):
-            count += 1
-            if count > MAX_MEMBERS:
+        places, sizes = array("I" if self._directory.length < 1 << 32 else "Q"), array("I")
+        runs: list[np.ndarray] = []  # ranks of arrival, each of them sorted by name
+        part: list[tuple[str, int]] = []
+        last, in_order = "", True
+        for place, name, size in self._picture_entries():
+            if len(part) == SORTED_AT_ONCE:
+                runs.append(_sorted_ranks(part))
+            part.append((name, len(places)))
+            places.append(place)
+            sizes.append(size)
+            in_order = in_order and (name > last or len(places) == 1)
+            last = name
+        self._places, self._sizes = np.asarray(places), np.asarray(sizes)
+        if in_order:
+            return
+        runs.append(_sorted_ranks(part))
+        order = self._merged(runs)
+        self._places, self._sizes = self._places[order], self._sizes[order]
+
+    def _picture_entries(self) -> Iterator[tuple[int, str, int]]:
+        """Entries of the directory that are pictures, as (place, name, size)."""
+        hidden = lru_cache(maxsize=4096)(lambda folder: in_hidden_place(PurePosixPath(folder).parts))
+        for count, entry in enumerate(self._directory.entries(self._open())):
+            if count >= MAX_MEMBERS:
                 raise InputError(f"{self.path} has more than {MAX_MEMBERS:,} members, so it was not read")
-            text = member.name.decode("utf-8" if member.flags & 0x800 else "cp437", "replace")
-            folder, _, base = text.rpartition("/")
-            if is_hidden(folder) or not is_image_name(base) or in_hidden_place((base,)):
-                continue
-            names.append(text.encode())
-            offsets.append(member.offset)
-            # Sizes beyond 32 bits are over the limit for a picture anyway; they stay recognisable as too large.
-            packed.append(min(member.packed, 0xFFFFFFFF))
-            sizes.append(min(member.size, 0xFFFFFFFF))
-            crcs.append(member.crc)
-            methods.append(255 if member.flags & 1 else min(member.method, 254))
-        table: list[np.ndarray] = [np.asarray(column) for column in columns]
-        for order in (names.sort(), names.drop_repeated()):
-            if order is not None:
-                for k in range(len(table)):  # one by one, so that only one is there twice
-                    table[k] = table[k][order]
-        self._names = names
-        self._offsets, self._packed, self._sizes, self._crcs, self._methods = table
+            folder, _, base = entry[1].rpartition("/")
+            if is_image_name(base) and not is_hidden(base) and not hidden(folder):
+                yield entry
+
+    def _merged(self, runs: list[np.ndarray]) -> np.ndarray:
+        """Ranks of arrival in the order of all names; names are read again from the directory, one of each run."""
+        order = array("I")
+        last = None
+        for name, rank in heapq.merge(*(self._named(run) for run in runs)):
+            if name == last:
+                order.pop()
+            order.append(rank)
+            last = name
+        return np.asarray(order)
+
+    def _named(self, run: np.ndarray) -> Iterator[tuple[str, int]]:
+        for rank in run.tolist():
+            yield self.name(rank), rank
 
     def _open(self) -> BinaryIO:
         if self._file is None or self._owner != os.getpid():
@@ -216,36 +137,63 @@ class ZipSource(PictureSource):
         return {**self.__dict__, "_file": None, "_owner": -1}
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._places)
+
+    def _entry(self, read: Callable[[BinaryIO, int], T], index: int) -> T:
+        """What `read`, a method of the directory, finds at a picture's place."""
+        try:
+            return read(self._open(), int(self._places[index]))
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        except NotZipError as error:
+            raise InputError(f"{self.path} changed while it was in use, or is damaged ({error})") from error
 
     def name(self, index: int) -> str:
-        return self._names[index].decode()
+        return self._entry(self._directory.name, index)
 
     def names_digest(self) -> str:
-        return self._names.digest()
+        result = hashlib.sha256()
+        for index in range(len(self)):
+            result.update((b"\0" if index else b"") + self.name(index).encode())
+        return result.hexdigest()
 
     def sizes(self) -> np.ndarray:
         return self._sizes
 
     def data(self, index: int) -> bytes:
-        packed, size, method = int(self._packed[index]), int(self._sizes[index]), int(self._methods[index])
-        label = self.label(index)
-        if size > MAX_FILE_BYTES or size > MAX_MEMBER_RATIO * max(1, packed):
-            raise InputError(f"{label} unpacks to {size >> 20} MiB, so it was not read")
-        if method == 255:
-            raise InputError(f"{label} cannot be unpacked: it is encrypted")
+        member, label = self._entry(self._directory.member, index), partial(self.label, index)
+        if member.size > MAX_FILE_BYTES or member.size > MAX_MEMBER_RATIO * max(1, member.packed):
+            raise InputError(f"{label()} unpacks to {member.size >> 20} MiB, so it was not read")
+        if member.flags & 1:
+            raise InputError(f"{label()} cannot be unpacked: it is encrypted")
         try:
-            file = self._open()
-            file.seek(int(self._offsets[index]))
-            local = file.read(_LOCAL.size)
-            if len(local) < _LOCAL.size or local[:4] != b"PK\x03\x04":
-                raise ValueError("there is nothing where the directory says it begins")
-            *_, name_size, extra_size = _LOCAL.unpack(local)
-            file.seek(name_size + extra_size, os.SEEK_CUR)
-            data = unpack(file.read(packed), method, size)
-        except (OSError, ValueError) as error:
+            data = _member_data(self._open(), member)
+        except (OSError, ValueError, OverflowError) as error:
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:160]
-            raise InputError(f"{label} cannot be unpacked: {reason}") from error
-        if len(data) != size or zlib.crc32(data) != int(self._crcs[index]):
-            raise InputError(f"{label} cannot be unpacked: its checksum does not match, so it is damaged")
+            raise InputError(f"{label()} cannot be unpacked: {reason}") from error
+        if len(data) != member.size or zlib.crc32(data) != member.crc:
+            raise InputError(f"{label()} cannot be unpacked: its checksum does not match, so it is damaged")
         return data
+
+
+def _sorted_ranks(part: list[tuple[str, int]]) -> np.ndarray:
+    """Ranks of (name, rank) in the order of names; empties the list."""
+    part.sort()
+    ranks = np.array([rank for _, rank in part], np.uint32)
+    part.clear()
+    return ranks
+
+
+def _member_data(file: BinaryIO, member: Member) -> bytes:
+    """A member's bytes, unpacked.
+
+    Raises:
+        OSError, ValueError, OverflowError: damaged or not readable.
+    """
+    file.seek(member.offset)
+    local = file.read(_LOCAL.size)
+    if len(local) < _LOCAL.size or local[:4] != b"PK\x03\x04":
+        raise ValueError("there is nothing where the directory says it begins")
+    *_, name_size, extra_size = _LOCAL.unpack(local)
+    file.seek(name_size + extra_size, os.SEEK_CUR)
+    return unpack(file.read(member.packed), member.method, member.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -122,7 +123,7 @@ def unread_sentence(place: object, unread: Counter[str]) -> str | None:
 
 def is_image_name(name: str, suffixes: frozenset[str] = SUFFIXES) -> bool:
     """Whether a file's suffix is that of an image."""
-    return PurePosixPath(name).suffix.lower() in suffixes
+    return posixpath.splitext(name)[1].lower() in suffixes
 
 
 def is_hidden(part: str) -> bool:
