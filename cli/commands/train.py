@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,9 +12,6 @@ from padinv.runtime.errors import UsageError
 from padinv.runtime.files import require_utf8
 from padinv.runtime.model_names import builtin_bundle
 from padinv.training.encoder.config import PRESETS, TrainConfig
-
-if TYPE_CHECKING:
-    from padinv.losses.weight_files import Wanted
 
 DEFAULT_OUT = Path("runs")
 Preset = Literal[PRESETS]  # type: ignore[valid-type]
@@ -121,7 +118,6 @@ def command(
     """
     # Torch starts here and not at the top, so that --help stays fast.
     from padinv.cli.training_progress import ending_text, exit_code, reporter
-    from padinv.losses.weight_files import find_cached, require
     from padinv.runtime.alignment.templates import read_template
     from padinv.training.encoder.config import resolve
     from padinv.training.encoder.run import RunOptions, Training
@@ -144,8 +140,6 @@ def command(
         overrides["images"] = steps * chosen.batch * chosen.accumulate * process_count(device)
     config, reasons = resolve(preset, overrides)
     reasons |= adopted
-    face_weights = face_weights or (find_cached("arcface") if config.id > 0 else None)
-    require(_weight_files(config, lpips_weights, face_weights))
     options = RunOptions(
         generator=generator,
         data=data,
@@ -185,19 +179,6 @@ def command(
         report.message(f"curves: tensorboard --logdir {options.out / 'tensorboard'}")
     if code := exit_code(outcome):
         raise SystemExit(code)
-
-
-def _weight_files(config: TrainConfig, lpips_weights: Path | None, face_weights: Path | None) -> list[Wanted]:
-    """The weight files that the losses of a configuration need."""
-    from padinv.losses.weight_files import Wanted
-
-    wanted = []
-    if config.per > 0:
-        name = f"lpips-{config.lpips}"
-        wanted.append(Wanted(name, f"the perceptual loss (LPIPS '{config.lpips}')", "--lpips-weights", lpips_weights))
-    if config.id > 0:
-        wanted.append(Wanted("arcface", "the identity loss (--id 0 leaves it out)", "--face-weights", face_weights))
-    return wanted
 
 
 def passes(global_batch: int, batch: int, processes: int) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from padinv.runtime.download import cache_folder
-from padinv.runtime.errors import InputError, UsageError
+from padinv.runtime.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -188,14 +188,3 @@ class Wanted:
         return (
             f"{self.purpose} needs {known(self.name).file}: {how_to_get(self.name)}, or give a file with {self.option}"
         )
-
-
-def require(wanted: list[Wanted]) -> None:
-    """Refuse to start where weight files are missing: all of them in one message.
-
-    Raises:
-        InputError: at least one is missing.
-    """
-    problems = [text for entry in wanted if (text := entry.problem())]
-    if problems:
-        raise InputError(f"{'; '.join(problems)} (nothing was started)")

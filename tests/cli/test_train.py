@@ -70,6 +70,15 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     assert TrainConfig(pad_resolutions=[4, 8]).to_dict()["pad_resolutions"] == [4, 8]  # type: ignore[arg-type]
 
 
+def test_another_architecture_leaves_the_presets_size_behind() -> None:
+    assert resolve("faces128", {})[0].size == "medium"
+    assert resolve("faces128", {"arch": "fast"})[0].size == "medium"
+    for arch in ("reference", "timm:resnet18"):
+        assert resolve("faces128", {"arch": arch})[0].size is None
+    with pytest.raises(UsageError, match="belongs to the fast architecture"):
+        _ = resolve("faces128", {"arch": "reference", "size": "small"})[0].encoder
+
+
 def test_choices_are_those_of_the_modules_that_have_them() -> None:
     """Restated in a module without torch, so that `--help` is fast."""
     from padinv.losses.adversarial import FORMS

@@ -373,7 +373,7 @@ def test_a_missing_discriminator_is_made(options: RunOptions) -> None:
 
 
 def test_missing_parts_are_named_before_anything_is_written(options: RunOptions) -> None:
-    with pytest.raises(UsageError, match=r"--face-weights.*--id 0"):
+    with pytest.raises(InputError, match=r"--id 0 leaves it out.*padinv fetch arcface.*--face-weights"):
         Training(replace(TINY, id=0.1), options)
     with pytest.raises(InputError, match=r"nowhere\.pth does not exist"):
         Training(replace(TINY, per=0.8), replace(options, lpips_weights=Path("nowhere.pth")))

@@ -192,6 +192,8 @@ def resolve(preset: str | None, overrides: dict[str, Any]) -> tuple[TrainConfig,
     settings = read_preset(preset) if preset else {}
     if unknown := sorted((set(settings) | set(overrides)) - known):
         raise UsageError(f"there is no training setting {unknown[0]!r}")
+    if overrides.get("arch") not in (None, "fast"):
+        settings.pop("size", None)  # the preset's, which belongs to its own architecture
     values = {name: value for name, (value, _) in settings.items()}
     reasons = {name: reason for name, (_, reason) in settings.items()}
     for name, value in overrides.items():

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from padinv.losses.backbones import find_backbone_file
 from padinv.losses.identity import IdentityLoss
 from padinv.losses.lpips import LPIPS
 from padinv.losses.objective import Objective
+from padinv.losses.weight_files import Wanted, find_cached
 from padinv.models.face_recognition import load_face_network
 from padinv.picture_sources.remote import is_url
 from padinv.runtime.errors import InputError, PadInvError, UsageError
@@ -28,7 +28,7 @@ class RunOptions:
         generator: checkpoint of the generator (and discriminator).
         data, val: training and validation pictures, each anything that `open_pictures` takes.
         out: the run folder.
-        lpips_weights, face_weights: weight files of the losses' networks.
+        lpips_weights, face_weights: weight files of the losses' networks; None: what was fetched or cached earlier.
         init: an encoder file, run folder or compact bundle whose encoder this one starts from.
         backbone_weights: pretrained weights of the backbone: a file, or 'cache' for those that timm fetched earlier.
         template: how the pictures are aligned (`Template.code`), where the generator's file does not say it rightly.
@@ -83,18 +83,6 @@ def check_inputs(config: TrainConfig, options: RunOptions) -> None:
         if path is not None and not is_model_name(path) and not path.exists():
             raise InputError(f"{path} does not exist ({option})")
 
-    def face_weights() -> None:
-        if config.id > 0 and options.face_weights is None:
-            raise UsageError(
-                "the identity term needs a face-recognition network: give model_ir_se50.pth (of pSp's or "
-                "InsightFace_Pytorch's pages) with --face-weights, or leave the term out with --id 0"
-            )
-        exists(options.face_weights if config.id > 0 else None, "--face-weights")
-
-    def lpips_weights() -> None:
-        if config.per > 0:
-            find_backbone_file(config.lpips, options.lpips_weights)
-
     def backbone_weights() -> None:
         if options.backbone_weights is None:
             return
@@ -110,8 +98,6 @@ def check_inputs(config: TrainConfig, options: RunOptions) -> None:
         spatial,
         lambda: exists(options.generator, "--generator"),
         lambda: exists(options.init, "--init"),
-        face_weights,
-        lpips_weights,
         backbone_weights,
     ]
     problems: list[PadInvError] = []
@@ -120,12 +106,25 @@ def check_inputs(config: TrainConfig, options: RunOptions) -> None:
             check()
         except PadInvError as error:
             problems.append(error)
-    for place in (options.data, options.val):
+    problems += [InputError(text) for entry in wanted_weights(config, options) if (text := entry.problem())]
+    for place, option in ((options.data, "--data"), (options.val, "--val")):
         if place is not None and not _is_pattern(str(place)) and not Path(place).exists():
-            problems.append(InputError(f"{place} does not exist"))
+            problems.append(InputError(f"{place} does not exist ({option})"))
     if problems:
         kind = UsageError if all(isinstance(problem, UsageError) for problem in problems) else InputError
         raise kind("; ".join(str(problem) for problem in problems))
+
+
+def wanted_weights(config: TrainConfig, options: RunOptions) -> list[Wanted]:
+    """The weight files that the losses of a configuration need."""
+    wanted = []
+    if config.per > 0:
+        purpose = f"the perceptual loss (LPIPS '{config.lpips}')"
+        wanted.append(Wanted(f"lpips-{config.lpips}", purpose, "--lpips-weights", options.lpips_weights))
+    if config.id > 0:
+        purpose = "the identity loss (--id 0 leaves it out)"
+        wanted.append(Wanted("arcface", purpose, "--face-weights", options.face_weights))
+    return wanted
 
 
 def _is_pattern(place: str) -> bool:
@@ -143,6 +142,7 @@ def build_objective(config: TrainConfig, options: RunOptions, template: str | No
     lpips = LPIPS(config.lpips, options.lpips_weights) if config.per > 0 else None
     identity = None
     if config.id > 0:
-        assert options.face_weights is not None, "check_inputs comes first"
-        identity = IdentityLoss(load_face_network(options.face_weights), template)
+        weights = options.face_weights or find_cached("arcface")
+        assert weights is not None, "check_inputs comes first"
+        identity = IdentityLoss(load_face_network(weights), template)
     return Objective(config.weights, lpips, identity)
