@@ -114,7 +114,8 @@ def _text(summary: DatasetSummary, seconds: float) -> str:
     if summary.resumed:
         parts.append(f"{summary.resumed:,} of them from an earlier run")
     if summary.duplicates:
-        parts.append(f"{len(summary.duplicates):,} duplicates left out")
+        count = len(summary.duplicates)
+        parts.append(f"{count:,} duplicate{'' if count == 1 else 's'} left out")
     if summary.skipped:
         parts.append(f"{len(summary.skipped):,} skipped")
     stem = summary.out.with_suffix("") if summary.out.suffix.lower() == ".zip" else summary.out

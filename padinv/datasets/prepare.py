@@ -141,6 +141,8 @@ class _Job:
         self.val = None if settings.split is None else Path(f"{stem}-val{out.suffix if self.is_zip else ''}")
         self.work = Path(f"{out}.partial")
         self.count = min(settings.limit or len(source), len(source))
+        if settings.split is not None and settings.split >= self.count:
+            raise UsageError(f"a split after {settings.split:,} of {self.count:,} pictures leaves none for validation")
         pictures = source.fingerprint() + source.contents()
         self.identity = {"format": FORMAT, "pictures": pictures, **asdict(settings)}
         self.key = digest(self.identity)[:16]

@@ -7,6 +7,7 @@ import os
 import signal
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,9 @@ def test_a_split_goes_by_the_order_of_names(folder: Path, tmp_path: Path) -> Non
     assert list(read(tmp_path / "a-val.zip", 8)) == names[9:]
     assert (tmp_path / "a.txt").read_text().split() == names[:9]
     assert (tmp_path / "a-val.txt").read_text().split() == names[9:]
+    source = open_pictures(folder)
+    with pytest.raises(UsageError, match=r"a split after \d+ of \d+ pictures leaves none for validation"):
+        prepare_dataset(source, tmp_path / "b.zip", replace(settings, split=len(source)))
 
 
 @pytest.mark.parametrize("out", ["a.zip", "shards"])
@@ -192,7 +196,7 @@ def test_the_command(
     result = run_cli("dataset", folder, "--size", 16, "--split", 8, "--workers", 1)
     assert result.code == 3
     assert "12 pictures in" in result.out
-    assert "1 duplicates left out; 1 skipped" in result.out
+    assert "1 duplicate left out; 1 skipped" in result.out
     assert "next: padinv train --generator G.safetensors --data photos-16.zip --val photos-16-val.zip" in result.out
     assert "skipped: " in result.err
     assert (tmp_path / "photos-16.zip").exists()

@@ -349,3 +349,4 @@ def test_images_much_larger_than_needed_are_said_before_they_starve_the_training
     assert "have 32 px and the model reads 8" in str(data.size_hint(source, 8))
     assert "padinv dataset" in str(data.size_hint(source, 8))
     assert data.size_hint(source, 24) is None
+    assert "have 32 px and the model reads 64, so they are enlarged" in str(data.size_hint(source, 64))
