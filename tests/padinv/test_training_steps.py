@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from several_commands import __file__ as RUNNER
 from tiny_training import SPEC, small_widths, write_generator, write_pictures
 from torch import Tensor, nn
 
@@ -285,25 +287,37 @@ def test_a_device_that_does_not_exist_is_one_sentence() -> None:
     assert make_accelerator("no", "cpu").device.type == "cpu"
 
 
-def test_accelerate_launch_is_obeyed_for_real(generator_file: Path, tmp_path: Path) -> None:
-    """The launcher itself, with its flags, on a real command."""
-    data = write_pictures(tmp_path / "d.zip")
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "1"]
-    command += ["--gradient_accumulation_steps", "2", "--mixed_precision", "bf16", "-m", "padinv.cli.main", "train"]
-    command += ["--generator", str(generator_file), "--data", str(data), "--out", str(tmp_path / "run")]
-    command += ["--arch", "fast", "--per", "0", "--batch", "4", "--steps", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path)}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert run.returncode == 0, run.stderr[-2000:]
-    import json
+LAUNCH = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
 
-    identity = json.loads((tmp_path / "run" / "config.json").read_text())["identity"]
-    assert (identity["accumulate"], identity["mixed_precision"], identity["images"]) == (2, "bf16", 16)
-    refused = subprocess.run(
-        [*command, "--accumulate", "3"], env=environment, capture_output=True, text=True, timeout=240
+
+def test_accelerate_launch_is_obeyed_for_real(generator_file: Path, tmp_path: Path) -> None:
+    """The launcher itself, with its flags and two processes, which train, refuse and resume together."""
+    data = write_pictures(tmp_path / "d.zip")
+    train = ["train", "--generator", str(generator_file), "--data", str(data), "--arch", "fast", "--per", "0"]
+    train += ["--batch", "2", "--steps", "2", "--out"]
+    commands = [
+        [*train, str(tmp_path / "run")],
+        [*train, str(tmp_path / "run")],
+        [*train, str(tmp_path / "refused"), "--accumulate", "3"],
+        [*train, str(tmp_path / "refused"), "--mixed-precision", "no"],
+        [*train, str(tmp_path / "refused"), "--device", "cpu:1"],
+    ]
+    (tmp_path / "commands.json").write_text(json.dumps(commands))
+    flags = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    flags += ["--gradient_accumulation_steps", "4", "--mixed_precision", "bf16"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path)}
+    files = [str(tmp_path / "codes.json"), str(tmp_path / "commands.json")]
+    run = subprocess.run(
+        [*LAUNCH, *flags, RUNNER, *files], env=environment, capture_output=True, text=True, timeout=240
     )
-    assert refused.returncode != 0
-    assert "contradicts accelerate launch's --gradient_accumulation_steps 2" in refused.stderr
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert json.loads((tmp_path / "codes.json").read_text()) == [0, 0, 2, 2, 2]
+    identity = json.loads((tmp_path / "run" / "config.json").read_text())["identity"]
+    assert (identity["accumulate"], identity["mixed_precision"], identity["processes"]) == (4, "bf16", 2)
+    assert identity["images"] == 2 * 2 * 4 * 2  # steps, batch, passes, processes
+    assert "--accumulate 3 contradicts accelerate launch's --gradient_accumulation_steps 4" in run.stderr
+    assert "--mixed-precision no contradicts accelerate launch's --mixed_precision bf16" in run.stderr
+    assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.slow
@@ -324,7 +338,7 @@ def test_accelerate_launches_two_processes(
 ) -> None:
     """Every precision and accumulation flag, on a machine without GPU."""
     data = write_pictures(tmp_path / "d.zip")
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--num_processes", "2"]
+    command = [*LAUNCH, "--num_processes", "2"]
     command += ["--num_machines", "1", "--main_process_port", "0", *([] if "--cpu" in flags else ["--multi_gpu"])]
     command += [*flags, "-m", "padinv.cli.main", "train", "--generator", str(generator_file), "--data", str(data)]
     command += ["--out", str(tmp_path / "run"), "--arch", "fast", "--per", "0", "--batch", "2", "--steps", "2"]
@@ -335,8 +349,6 @@ def test_accelerate_launches_two_processes(
         assert expected in run.stderr
         return
     assert run.returncode == 0, run.stderr[-2000:]
-    import json
-
     identity = json.loads((tmp_path / "run" / "config.json").read_text())["identity"]
     assert expected.items() <= identity.items()
     assert (identity["processes"], identity["images"]) == (2, 2 * 2 * 2 * identity["accumulate"])
