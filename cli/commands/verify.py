@@ -28,7 +28,11 @@ def command(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the report.")] = DEFAULT_OUT,
     training: Annotated[
-        bool, typer.Option("--training/--no-training", help="Train fifty steps in every precision.")
+        bool,
+        typer.Option(
+            "--training/--no-training",
+            help="Train fifty small steps in every precision; on a GPU also 200 steps of the preset church at 256 px.",
+        ),
     ] = True,
     large: Annotated[
         bool, typer.Option("--large/--no-large", help="On a GPU, also measure a full-sized model at random weights.")

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 
 from padinv.training.page import write_training_page
 from padinv.training.run_folder import RunFolder
@@ -73,6 +74,8 @@ class MetricLog:
         self._write("train", images, {name: total / count for name, (total, count) in self.sums.items()})
         seconds = max(now - self.since, 1e-9)
         speeds = {"images_per_s": (images - self.images) / seconds, "share_waiting_for_data": self.waited / seconds}
+        if torch.cuda.is_available():  # of this process, since it began
+            speeds["gpu_gib"] = torch.cuda.max_memory_allocated() / (1 << 30)
         rounded = {name: float(f"{value:.4g}") for name, value in speeds.items()}
         self.folder.append(self.folder.speed_file, {"images": images, **rounded})
         self._track({f"train/{name}": value for name, value in speeds.items()}, images)

@@ -109,16 +109,29 @@ def test_expect_notices_what_is_not_refused() -> None:
 def test_training_in_every_precision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(training_checks, "STEPS", 20)
     monkeypatch.setattr(training_checks, "PRECISIONS", {"no": "float32", "fp16": "fp16"})
+    monkeypatch.setattr(training_checks, "FEW_STEPS", 2)
+    church = {name: training_checks.CHURCH_PRECISIONS[name] for name in ("bf16", "TF32")}
+    monkeypatch.setattr(training_checks, "CHURCH_PRECISIONS", church)
     monkeypatch.setattr(training_checks.torch.cuda, "device_count", lambda: 0)
     checks = Checks()
     training_checks.check_training(checks, tmp_path)
-    assert [check.status for check in checks.done] == ["passed", "passed", "skipped"], checks.done
+    found = [(check.name, check.status) for check in checks.done]
+    assert found == [
+        ("preparation", "passed"),
+        ("20 steps on cpu in float32", "passed"),
+        ("20 steps on cpu in fp16", "skipped"),
+        ("preparation of the preset church", "passed"),
+        ("2 steps of the preset church in bf16", "passed"),
+        ("2 steps of the preset church in TF32", "skipped"),
+    ], checks.done
     assert checks.done[1].figures["losses"][-1] < checks.done[1].figures["losses"][0]
+    assert all(checks.done[k].figures["images_per_second"] > 0 for k in (1, 4))
 
 
 def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
+    setting = training_checks.Setting(tmp_path / "missing.safetensors", tmp_path, [], 1)
     with pytest.raises(CheckError, match=r"padinv train ended with code 1: .*missing\.safetensors"):
-        training_checks._train(tmp_path / "missing.safetensors", tmp_path, tmp_path / "run", "no", 1)
+        training_checks._train(setting, [], tmp_path / "run", 1, thorough=True)
 
 
 def test_a_report_cannot_be_broken_by_what_it_quotes() -> None:
