@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -216,6 +217,9 @@ def import_onnxruntime() -> Any:
     Raises:
         BackendError: it is not installed, or does not import.
     """
+    # Since 1.32 onnxruntime keeps records of its use, and an identifier of the machine, for Microsoft. It looks at this
+    # variable while it is imported, and writes nothing where it is set.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ModuleNotFoundError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -273,3 +276,12 @@ def test_a_provider_that_does_not_exist_fails_with_its_advice(tiny_bundle: Path)
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(BackendError, match=r"cuda did not initialize.*; use --backend cpu"):
         OnnxSession(path.read_bytes(), path, "cuda", 1, provider=provider)
+
+
+def test_onnxruntime_keeps_no_records_of_its_use(tiny_bundle: Path, tmp_path: Path) -> None:
+    script = f"from padinv.runtime.model import Model; Model.load({str(tiny_bundle)!r}).sample(0)"
+    kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run([sys.executable, "-c", script], check=True, env={**kept, "HOME": str(home)})
+    assert list(home.rglob("*")) == []
