@@ -72,6 +72,7 @@ def refine(
     usable: Editability | Callable[[Latents], Tensor] | None = None,
     consistency: float = 0.0,
     check_every: int = 10,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> Optimised:
     """Optimise an encoder's codes and padding for their images; the generator stays as it is.
 
@@ -95,6 +96,7 @@ def refine(
         consistency: added to the loss: this times the error of an edited reconstruction, see `Editability.error`;
             `usable` then is an `Editability`. A step takes twice the time.
         check_every: steps between two checks.
+        progress: called before every step with the share of the steps or of the time that is over, 0 to 1.
 
     Raises:
         UsageError: steps, seconds, lr or reach are not positive.
@@ -133,6 +135,7 @@ def refine(
     with frozen(generator), torch.enable_grad():
         for step in range(steps + 1):
             done = clock.done(step)
+            progress(done)
             values = [s + scale * offset for s, scale, offset in zip(starts, scales, offsets, strict=True)]
             loss, total = evaluate(values)
             search.keep(loss, total, values)

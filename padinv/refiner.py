@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +115,15 @@ class Refiner:
         """
         self._networks(model)
 
-    def refine(self, model: Model, inversion: Inversion, x: np.ndarray) -> Refined:
+    def refine(
+        self, model: Model, inversion: Inversion, x: np.ndarray, progress: Callable[[float], None] = lambda done: None
+    ) -> Refined:
         """Refine inversions.
 
         Args:
             inversion: N of this model.
             x: float32 [N, 3, S, S] in [-1, 1], the images that were inverted.
+            progress: called with the share that is done, 0 to 1.
 
         Raises: as `check`.
         """
@@ -144,6 +148,7 @@ class Refiner:
             min_gain=MIN_GAIN,
             usable=watched,
             consistency=self.consistency,
+            progress=progress,
         )
         latents = (found.wp, found.const, found.rings)
         deviation = watched.deviation(latents).tolist()

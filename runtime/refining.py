@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -89,6 +90,8 @@ class Refiner(Protocol):
         """
         ...
 
-    def refine(self, model: Model, inversion: Inversion, x: np.ndarray) -> Refined:
-        """Refine inversions of images [N, 3, S, S] in [-1, 1]."""
+    def refine(
+        self, model: Model, inversion: Inversion, x: np.ndarray, progress: Callable[[float], None] = lambda done: None
+    ) -> Refined:
+        """Refine inversions of images [N, 3, S, S] in [-1, 1]; `progress` hears the share that is done, 0 to 1."""
         ...

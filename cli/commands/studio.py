@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,10 @@ from padinv.cli import options as opt
 from padinv.runtime.server.limits import MIB, Limits
 
 if TYPE_CHECKING:
+    from padinv.runtime.model import Model
+    from padinv.runtime.refining import Budget, Refiner
     from padinv.runtime.studio.app import Opened
+    from padinv.runtime.studio.refining import MakeRefiner
 
 
 def command(
@@ -47,18 +51,19 @@ def command(
 
     require_server_packages("studio", "padinv studio")
     from padinv import __version__
-    from padinv.runtime.model import Model
+    from padinv.runtime.model import Model as LoadedModel
     from padinv.runtime.studio.app import create_app
 
     limits = Limits(upload_bytes=max_upload * MIB, pixels=max_pixels * 1_000_000)
     opened = [_read(path, max_upload) for path in photos or []]
-    loaded = Model.load(model, backend, threads, precision, device)
+    loaded = LoadedModel.load(model, backend, threads, precision, device)
     token = secrets.token_urlsafe(24)
     hosts = served_hosts(host, [])
     app = open_app(
         lambda: create_app(
             loaded, token=token, limits=limits, hosts=hosts, photos=opened,
             model_option=None if model is None else str(model), version=__version__, marking=marking(loaded.bundle),
+            make_refiner=_refiner(loaded) if find_spec("torch") else None,
         )
     )  # fmt: skip
     for one in opened:  # a file that is not a picture is named now, not when the page asks for it
@@ -72,6 +77,23 @@ def command(
 
     run_app(app, host, port, limits, started)
     raise typer.Exit(os.EX_OK)
+
+
+def _refiner(model: Model) -> MakeRefiner:
+    """What refines photographs; torch is imported only when somebody asks for it."""
+
+    def make(budget: Budget) -> Refiner:
+        from padinv.refiner import Refiner as TorchRefiner
+        from padinv.runtime.errors import InputError
+
+        refiner = TorchRefiner(budget)
+        try:
+            refiner.check(model)
+        except InputError:  # the weights of LPIPS were not fetched: the squared error alone needs none
+            return TorchRefiner(budget, loss="pixel")
+        return refiner
+
+    return make
 
 
 def _read(path: Path, max_upload: int) -> Opened:

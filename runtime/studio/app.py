@@ -20,6 +20,7 @@ from padinv.runtime.provenance.marking import Marking
 from padinv.runtime.server.app import add_error_answers
 from padinv.runtime.server.gate import LOOPBACK_NAMES, Gate
 from padinv.runtime.server.limits import Limits
+from padinv.runtime.studio.refining import MakeRefiner, Refinements
 from padinv.runtime.studio.routes import add_routes
 from padinv.runtime.studio.session import NamedDirection, NotFoundError, Sessions
 from padinv.runtime.studio.workbench import Workbench
@@ -46,6 +47,7 @@ def create_app(
     model_option: str | None = None,
     version: str = "",
     marking: Marking | None = None,
+    make_refiner: MakeRefiner | None = None,
 ) -> Gate:
     """The studio for a model, as an ASGI application.
 
@@ -56,6 +58,7 @@ def create_app(
         photos: opened in every new session.
         model_option: what `--model` said, for the commands that the studio prints.
         marking: how pictures that are saved are marked; None: with the command that makes the same.
+        make_refiner: a refiner for a budget, such as `padinv.Refiner`, which needs torch; None: none is offered.
     """
     limits = limits or Limits()
     bench = Workbench(model, limits, marking)
@@ -71,7 +74,8 @@ def create_app(
     app.state.sessions = sessions
     add_error_answers(app)
     _add_page(app, token, cookie)
-    add_routes(app, bench, sessions, photos=photos, model_option=model_option, version=version)
+    refinements = Refinements(model, make_refiner)
+    add_routes(app, bench, sessions, refinements, photos=photos, model_option=model_option, version=version)
 
     @app.exception_handler(NotFoundError)
     async def not_found(request: Request, error: NotFoundError) -> Response:

@@ -70,6 +70,12 @@ class Interpolation(Frozen):
     steps: int = Field(default=9, ge=2, le=60)
 
 
+class Refinement(Frozen):
+    """How long a photograph is refined; see `padinv.runtime.studio.refining`."""
+
+    steps: int = Field(default=30, ge=1, le=300)
+
+
 class Placing(Frozen):
     """Which face of a photograph is edited, and how its square was adjusted."""
 

@@ -15,8 +15,9 @@ from padinv.runtime.server.requests import checked
 from padinv.runtime.server.uploads import encode_png, encode_webp, safe_name, unpack_direction
 from padinv.runtime.studio import exports
 from padinv.runtime.studio.commands import Command, command
-from padinv.runtime.studio.edit_state import EditState, Interpolation, Labelled, Pair, Placing
+from padinv.runtime.studio.edit_state import EditState, Interpolation, Labelled, Pair, Placing, Refinement
 from padinv.runtime.studio.photo import Photo
+from padinv.runtime.studio.refining import Refinements
 from padinv.runtime.studio.session import NamedDirection, NotFoundError, Session, Sessions
 from padinv.runtime.studio.workbench import Workbench
 
@@ -75,6 +76,7 @@ def add_routes(
     app: FastAPI,
     bench: Workbench,
     sessions: Sessions,
+    refinements: Refinements,
     *,
     photos: Sequence[Opened] = (),
     model_option: str | None = None,
@@ -82,14 +84,14 @@ def add_routes(
 ) -> None:
     """Add all calls to the application."""
     studio = _Studio(bench, sessions, model_option)
-    _add_sessions(app, studio, photos, version)
+    _add_sessions(app, studio, photos, version, refinements.available)
     _add_photos(app, studio)
     _add_edits(app, studio)
-    _add_directions(app, studio)
+    _add_directions(app, studio, refinements)
     _add_downloads(app, studio)
 
 
-def _add_sessions(app: FastAPI, studio: _Studio, photos: Sequence[Opened], version: str) -> None:
+def _add_sessions(app: FastAPI, studio: _Studio, photos: Sequence[Opened], version: str, refines: bool) -> None:
     spec = studio.bench.model.spec
     model = {
         "name": studio.bench.model.bundle.name,
@@ -98,6 +100,7 @@ def _add_sessions(app: FastAPI, studio: _Studio, photos: Sequence[Opened], versi
         "padding": list(spec.pad_resolutions),
         "template": spec.template,
         "version": version,
+        "refines": refines,
         "max_pixels": studio.bench.limits.pixels,
         "max_bytes": studio.bench.limits.upload_bytes,
     }
@@ -221,7 +224,7 @@ def _add_edits(app: FastAPI, studio: _Studio) -> None:
         return Response(encode_png(grey[..., None].repeat(3, axis=2)), media_type=exports.PNG)
 
 
-def _add_directions(app: FastAPI, studio: _Studio) -> None:
+def _add_directions(app: FastAPI, studio: _Studio, refinements: Refinements) -> None:
     def _added(session: Session, named: NamedDirection) -> dict[str, Any]:
         with session.lock:
             identifier = session.add_direction(named)
@@ -245,6 +248,15 @@ def _add_directions(app: FastAPI, studio: _Studio) -> None:
         named, about = studio.bench.learn(photo, edited.file.read(), checked(Pair, {"name": name, "space": space}))
         pictures = {space: exports.data_url(pixels) for space, pixels in about.pop("pictures").items()}
         return {**_added(session, named), "evidence": {**about, "pictures": pictures}}
+
+    @app.post(PHOTO + "/refine")
+    def refine(sid: str, pid: str, how: Refinement) -> dict[str, Any]:
+        session, photo = studio.found(sid, pid)
+        return _added(session, refinements.refine(photo, how.steps))
+
+    @app.get(PHOTO + "/refine")
+    def progress(sid: str, pid: str) -> dict[str, Any]:
+        return {"done": refinements.progress(studio.found(sid, pid)[1])}
 
     @app.delete(SESSION + "/directions/{did}")
     def remove(sid: str, did: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class NamedDirection:
 
     Attributes:
         name: shown beside the slider.
-        origin: 'gallery', 'file' or 'pair'.
+        origin: 'gallery', 'file', 'pair' or 'refinement'.
         note: what was measured when it was made, or None.
     """
 

@@ -171,6 +171,10 @@ def test_a_person_edits_a_photograph_and_the_printed_command_gives_the_same(
 
     page.keyboard.press("p")
     page.wait_for_selector("#whole:not(.hidden)")
+    page.keyboard.down("x")
+    page.wait_for_selector("#opened:not(.hidden)")
+    page.keyboard.up("x")
+    page.wait_for_selector("#whole:not(.hidden)")
     page.click("#tab-save")
     command = page.text_content("#command")
     saved = _download(page, "#save-photo", tmp_path / "downloads")

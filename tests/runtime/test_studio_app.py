@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 from padinv.runtime.editing import Direction
 from padinv.runtime.inversion import Inversion
 from padinv.runtime.model import Model
+from padinv.runtime.refining import Budget, Refined
 from padinv.runtime.server.limits import Limits
 from padinv.runtime.studio import session as sessions
 from padinv.runtime.studio.app import Opened, create_app
@@ -357,6 +358,58 @@ def test_uploads_are_bounded(studio: Studio, picture: Pictures, monkeypatch: pyt
         studio.add(_png(picture()))
     full = studio.ask("POST", "/photos", 400, files={"photo": ("c.png", _png(picture()))})
     assert "a session holds 2 photographs" in full.json()["error"]
+
+
+class FakeRefiner:
+    """Brightens the constant, as an optimisation might."""
+
+    conditions: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, budget: Budget, heard: list[Any], ask: Callable[[], Any]) -> None:
+        self.budget, self.heard, self.ask = budget, heard, ask
+
+    def check(self, model: Model) -> None:
+        pass
+
+    def refine(self, model: Model, inversion: Inversion, x: np.ndarray, progress: Any = None) -> Refined:
+        progress(0.5)
+        self.heard.append(self.ask())
+        moved = {name: array + np.float32(0.25) * (name == "const") for name, array in inversion.arrays().items()}
+        return Refined(Inversion.from_arrays(moved, inversion.generator_hash), [{"steps": self.budget.steps}])
+
+
+def test_a_refinement_becomes_a_slider_and_says_how_far_it_is(model: Model, picture: Pictures) -> None:
+    heard: list[Any] = []
+    studio: Any = None
+
+    def make(budget: Budget) -> FakeRefiner:
+        def ask() -> Any:
+            busy = studio.ask("POST", f"/photos/{pid}/refine", 400, json={"steps": 5}).json()["error"]
+            return studio.ask("GET", f"/photos/{pid}/refine").json(), busy
+
+        return FakeRefiner(budget, heard, ask)
+
+    app = create_app(model, token=TOKEN, make_refiner=make)
+    with TestClient(app, base_url="http://127.0.0.1", headers=AUTH) as client:
+        assert client.post("/api/sessions").json()["model"]["refines"] is True
+        studio = Studio(client)
+        pid = studio.add(_png(picture()))["id"]
+        made = studio.ask("POST", f"/photos/{pid}/refine", json={"steps": 20}).json()
+        shown = studio.preview(pid, {"directions": {made["id"]: 1}})
+        assert studio.ask("GET", f"/photos/{pid}/refine").json() == {"done": None}
+    assert heard == [({"done": 0.5}, "a photograph is being refined; wait until it is done")]
+    assert made["name"] == "refined a.png"
+    assert made["note"].startswith("20 steps: MSE ")
+    inversion = model.invert([picture()])
+    refined = FakeRefiner(Budget(steps=1), [], list).refine(model, inversion, np.empty(0), lambda done: None).inversion
+    wanted = model.generate(refined)[0].astype(int)
+    assert np.abs(shown.astype(int) - wanted).max() <= 1
+
+
+def test_without_torch_no_refinement_is_offered(studio: Studio, client: TestClient, picture: Pictures) -> None:
+    assert client.post("/api/sessions").json()["model"]["refines"] is False
+    pid = studio.add(_png(picture()))["id"]
+    assert "needs torch" in studio.ask("POST", f"/photos/{pid}/refine", 400, json={}).json()["error"]
 
 
 def test_ten_thousand_files_at_once_are_refused_before_any_is_read(studio: Studio) -> None:

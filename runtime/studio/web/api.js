@@ -53,6 +53,8 @@ export const maskBlob = async (id) => (await ask(`${base()}/masks/${id}`)).blob(
 export const addDirection = async (file) => (await ask(`${base()}/directions`, form({ direction: file }))).json();
 export const removeDirection = async (id) => (await ask(`${base()}/directions/${id}`, { method: "DELETE" })).json();
 export const learn = async (id, fields) => (await ask(`${photo(id)}/pair`, form(fields))).json();
+export const refine = async (id, steps) => (await ask(`${photo(id)}/refine`, json("POST", { steps }))).json();
+export const refined = async (id) => (await (await ask(`${photo(id)}/refine`)).json()).done;
 export const image = async (id, name) => (await ask(`${photo(id)}/${name}`)).blob();
 export const way = async (id, query) => (await ask(`${photo(id)}/way.png?${new URLSearchParams(query)}`)).blob();
 export const wayUrl = (id, query) => `${photo(id)}/way.webp?${new URLSearchParams(query)}`;

@@ -49,7 +49,7 @@ export function panel() {
         { type: "button", "aria-pressed": String(one.id === chosen), title: one.name, "aria-label": one.name, onclick: () => pick(one.id) },
         el("img", { src: api.pictureUrl(one.id, "thumb.jpg"), alt: "", width: 64, height: 64 }),
       )),
-      fileButton({ label: "Open another", accept: ACCEPT, onfiles: open }),
+      fileButton({ label: "Open a photograph", accept: ACCEPT, onfiles: open }),
     );
   };
   const drawControls = () => {

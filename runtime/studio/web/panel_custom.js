@@ -16,7 +16,7 @@ export function panel() {
   });
   const evidence = el("div", { class: "evidence" });
   const busy = el("p", { class: "soft", role: "status" });
-  const upload = fileButton({ label: "Choose the changed copy", accept: ACCEPT, onfiles: ([file]) => learn(file) });
+  const upload = fileButton({ label: "Open its changed copy", accept: ACCEPT, onfiles: ([file]) => learn(file) });
   const box = paintBox((file) => learn(file));
 
   async function learn(file) {
@@ -49,7 +49,7 @@ export function panel() {
     "div",
     { class: "panel" },
     el("h2", {}, "Custom edit"),
-    el("p", { class: "soft" }, "Change the photograph, and what changed becomes a slider for every face. Draw on it here, or save the square, change it in any program, and choose the changed copy."),
+    el("p", { class: "soft" }, "Change the photograph, and what changed becomes a slider for every face. Draw on it here, or save the square, change it in any program, and open the changed copy."),
     el("label", { for: "pair-name" }, "Name"), name, spaces, box,
     el("div", { class: "row" }, el("a", { class: "button", id: "source", download: true, href: "" }, "Save the square"), upload),
     busy, evidence,

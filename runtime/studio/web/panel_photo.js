@@ -2,7 +2,8 @@
 
 import * as api from "./api.js";
 import { el, slider, svg } from "./dom.js";
-import { attempt, on, photo, reload, store, update, emit, say } from "./store.js";
+import { add } from "./panel_directions.js";
+import { attempt, commit, on, photo, reload, store, update, emit, say } from "./store.js";
 
 const SLIDERS = [["right", "Move right", -0.5, 0.5, 0.01, 0], ["down", "Move down", -0.5, 0.5, 0.01, 0], ["scale", "Size", 0.5, 2, 0.01, 1], ["turn", "Turn, degrees", -45, 45, 0.5, 0]];
 
@@ -10,7 +11,7 @@ export function panel() {
   const picture = el("div", { class: "whole" });
   const faces = el("div", { class: "row" });
   const adjust = el("fieldset", {}, el("legend", {}, "Adjust the square"));
-  const body = el("div", { class: "panel" }, el("h2", {}, "Photograph"), picture, faces, adjust);
+  const body = el("div", { class: "panel" }, el("h2", {}, "Photograph"), picture, faces, refinement(), adjust);
   const draw = () => {
     const one = photo();
     if (!one) return;
@@ -31,6 +32,35 @@ function about(one) {
   if (!store.model.template) return `${size}. This model takes the middle square of a picture.`;
   if (!one.faces.length) return `${size}. No face was found, so the middle square is taken; move it below.`;
   return `${size}, ${one.faces.length === 1 ? "one face" : `${one.faces.length} faces`}.`;
+}
+
+/** Optimise the codes for this photograph; what that adds becomes a slider, so that it can be weakened and undone. */
+function refinement() {
+  const steps = el("input", { type: "number", id: "refine-steps", min: 1, max: 300, step: 1, value: 30 });
+  const button = el("button", { type: "button", id: "refine", onclick: run }, "Refine");
+  const bar = el("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress of the refinement" });
+  const told = el("p", { class: "soft small", role: "status" });
+  const body = el("fieldset", {}, el("legend", {}, "Refine the inversion"), el("div", { class: "row" }, el("label", { for: "refine-steps" }, "Steps"), steps, button, bar), told);
+
+  async function run() {
+    const id = store.current;
+    button.disabled = true;
+    bar.value = 0;
+    bar.hidden = false;
+    told.textContent = "";
+    const timer = setInterval(() => api.refined(id).then((done) => { bar.value = done ?? bar.value; }, () => {}), 300);
+    const made = await attempt(() => api.refine(id, Number(steps.value)));
+    clearInterval(timer);
+    button.disabled = false;
+    bar.hidden = true;
+    if (!made) return;
+    add(made);
+    if (id !== store.current) return;
+    told.textContent = `${made.note}. It is a slider under Directions.`;
+    await commit(made.name, (state) => { state.directions[made.id] = 1; });
+  }
+  on("current", () => { told.textContent = ""; body.hidden = !store.model.refines; });
+  return body;
 }
 
 const points = (corners) => corners.map((corner) => corner.join(",")).join(" ");

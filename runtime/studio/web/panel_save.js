@@ -6,7 +6,7 @@ import { on, photo, say, store } from "./store.js";
 
 const FILES = [
   ["photo", "Save the photograph", "The whole photograph with the edited face in its place", "primary"],
-  ["picture", "Square picture", "The model's picture alone"],
+  ["picture", "Square", "The model's picture alone"],
   ["inversion", "Inversion", "The edited codes, for padinv generate and further edits"],
   ["edit", "Edit", "Everything that was changed, to be put on other photographs with padinv edit"],
 ];

@@ -16,6 +16,8 @@ const tags = el("div", { class: "tags", "aria-hidden": "true" }, el("span", { cl
 frame.append(tags);
 const whole = el("img", { id: "whole", class: "hidden", alt: "The photograph with the edited face in its place" });
 
+const opened = el("img", { id: "opened", class: "hidden", alt: "The photograph as it was opened" });
+
 const view = { mode: "result", before: "input", split: 0.5, flipped: false, frame: null, whole: null };
 export const brushCanvas = overlay;
 
@@ -25,7 +27,7 @@ const modes = choice({
   options: [["result", "Result", "The edited picture"], ["compare", "Compare", "Before and after, with a grip (C)"], ["difference", "Difference", "What changed (D)"], ["whole", "In photo", "Pasted back into the photograph (P)"]],
   onchange: (mode) => setMode(mode),
 });
-const before = el("select", { "aria-label": "Compare with", hidden: true }, el("option", { value: "input" }, "Original"), el("option", { value: "plain" }, "Reconstruction"));
+const before = el("select", { "aria-label": "Compare with", hidden: true }, el("option", { value: "input" }, "Before: the original"), el("option", { value: "plain" }, "Before: its reconstruction"));
 before.addEventListener("change", () => { view.before = before.value; draw(); });
 const flip = el("button", { type: "button", id: "flip", "aria-pressed": "false", title: "Hold to see the picture before the edit (X)" }, "Before");
 const figures = el("dl", { class: "figures" });
@@ -34,7 +36,7 @@ const warning = el("p", { class: "warning hidden" });
 export function mount(stage) {
   stage.append(
     el("div", { class: "views" }, modes),
-    el("div", { class: "canvas" }, frame, whole),
+    el("div", { class: "canvas" }, frame, whole, opened),
     el("div", { class: "below" }, figures, warning, el("div", { class: "with" }, before, flip)),
   );
   for (const [kind, pressed] of [["pointerdown", true], ["pointerup", false], ["pointerleave", false]]) flip.addEventListener(kind, () => hold(pressed));
@@ -56,8 +58,8 @@ export function setMode(mode) {
   modes.set(mode);
   before.hidden = !["compare", "difference"].includes(mode);
   frame.classList.toggle("hidden", mode === "whole");
-  whole.classList.toggle("hidden", mode !== "whole");
   if (mode === "whole") loadWhole();
+  drawWhole();
   draw();
   emit("view");
 }
@@ -68,7 +70,17 @@ export const toggleMode = (name) => setMode(view.mode === name ? "result" : name
 export function hold(pressed) {
   view.flipped = pressed;
   flip.setAttribute("aria-pressed", String(pressed));
+  drawWhole();
   draw();
+}
+
+/** The edited photograph, or the one that was opened in its place and size. */
+function drawWhole() {
+  const before = view.mode === "whole" && view.flipped && photo();
+  if (before) opened.src = api.pictureUrl(before.id, "shown.jpg");
+  if (before && whole.clientWidth) Object.assign(opened, { width: whole.clientWidth, height: whole.clientHeight });
+  opened.classList.toggle("hidden", !before);
+  whole.classList.toggle("hidden", view.mode !== "whole" || Boolean(before));
 }
 
 /** Show a frame of an interpolation instead of the result; null ends it. */
