@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from padinv.picture_sources.source import printable
-from padinv.runtime.errors import InputError, MissingPackageError
+from padinv.runtime.errors import InputError, MissingPackageError, PadInvError
 from padinv.runtime.files import atomic_path
 
 BLOCK = 1 << 22
@@ -32,8 +32,8 @@ def fetch(url: str, folder: Path | None = None) -> Path:
     """A local copy of a remote file; fetched once, again when its size changes.
 
     Raises:
-        InputError: it cannot be reached or read.
-        MissingPackageError: fsspec, or the package for this kind of address, is not installed.
+        InputError: it cannot be reached or read, or the package for this kind of address is not installed.
+        MissingPackageError: fsspec is not installed.
         OutputError: the copy cannot be written.
     """
     try:
@@ -50,9 +50,9 @@ def fetch(url: str, folder: Path | None = None) -> Path:
             return target
         with system.open(place, "rb") as remote:
             _copy(remote, target)
-    except ImportError as error:
-        raise MissingPackageError(error.name or str(error), "data", f"reading {printable(url)}") from error
-    except (OSError, ValueError) as error:
+    except PadInvError:
+        raise
+    except Exception as error:  # each kind of address has a library with errors of its own
         raise InputError(f"{printable(url)} cannot be read: {' '.join(str(error).split())[:200]}") from error
     return target
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
 import os
 import pickle
@@ -350,6 +351,23 @@ def test_remote_archives_are_fetched_once(
     assert open_pictures("memory://bucket/a.parquet").fingerprint() == source.fingerprint()
     with pytest.raises(InputError, match=r"memory://bucket/none\.tar cannot be read"):
         open_pictures("memory://bucket/none.tar")
+
+
+def test_what_a_kind_of_address_needs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library may be missing, or raise errors of its own."""
+    registry = importlib.import_module("fsspec.registry")
+    lake = {"class": "nothing.Here", "err": "Install lakefs to access lakes"}
+    monkeypatch.setitem(registry.known_implementations, "lake", lake)
+    with pytest.raises(InputError, match=r"lake://a/b\.tar cannot be read: Install lakefs to access lakes"):
+        open_pictures("lake://a/b.tar")
+
+    class Locked(fsspec.AbstractFileSystem):
+        def info(self, path: str, **settings: object) -> dict[str, object]:
+            raise RuntimeError("no credentials")
+
+    monkeypatch.setitem(registry._registry, "locked", Locked)
+    with pytest.raises(InputError, match=r"locked://a/b\.tar cannot be read: no credentials"):
+        open_pictures("locked://a/b.tar")
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
