@@ -37,6 +37,10 @@ class WeightAverage(nn.Module):
         super().__init__()
         self.module = copy.deepcopy(network).eval().requires_grad_(False)
         self.average_buffers = average_buffers
+        self._followed: int | None = None  # which network the following lists belong to
+        self._mine: list[Tensor] = []
+        self._theirs: list[Tensor] = []
+        self._copied: list[tuple[Tensor, Tensor]] = []
         self.register_buffer("n_averaged", torch.zeros((), dtype=torch.long))  # on the CPU, so that nobody waits for it
 
     @property
@@ -47,13 +51,21 @@ class WeightAverage(nn.Module):
     @torch.no_grad()
     def follow(self, network: nn.Module, decay: float) -> None:
         """One step."""
-        mine: list[Tensor] = list(self.module.parameters())
-        theirs = [p.detach() for p in network.parameters()]
+        if self._followed != id(network):
+            self._collect(network)
+        for average, current in self._copied:
+            average.copy_(current)
+        torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
+        self.n_averaged += 1
+
+    def _collect(self, network: nn.Module) -> None:
+        """Find what belongs to what, once: walking through all modules at every step takes time."""
+        self._followed = id(network)
+        self._mine, self._theirs = list[Tensor](self.module.parameters()), list[Tensor](network.parameters())
+        self._copied = []
         for average, current in zip(self.module.buffers(), network.buffers(), strict=True):
             if self.average_buffers and average.is_floating_point():
-                mine.append(average)
-                theirs.append(current)
+                self._mine.append(average)
+                self._theirs.append(current)
             else:
-                average.copy_(current)
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
-        self.n_averaged += 1
+                self._copied.append((average, current))
