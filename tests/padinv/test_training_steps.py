@@ -148,9 +148,6 @@ def test_compiled_networks_compute_the_same(backend: str, generator_file: Path) 
     if backend == "inductor" and not shutil.which("g++"):
         pytest.skip("there is no C++ compiler here")
     plain, compiled = (trainer_of(replace(TINY, compile=name), generator_file) for name in ("no", backend))
-    if backend == "inductor":
-        # It sums batch statistics in another order, and a batch of four at random weights amplifies that rounding.
-        plain, compiled = frozen_statistics(plain), frozen_statistics(compiled)
     one, other = gradients(plain, images(4)), gradients(compiled, images(4))
     assert_close(one["encoder"], other["encoder"], 1e-5)
     assert plain.raw_encoder.state_dict().keys() == compiled.raw_encoder.state_dict().keys()
