@@ -4,7 +4,7 @@
         --before 4b9d59c --out benchmarks/results/training_speed.md
 
 Trains the preset `faces64` for some steps from a generator at random weights (64 px, 96 channels): this version, and
-the version of `--before` (a commit), in turn, each in a process of its own on two threads. Then trains this version
+the version of `--before` (a commit), in turn, each in a process of its own. Then trains this version
 from 256 px PNG files that are decoded at every step, with one and two `--workers` on the same two cores.
 Required: no slower than before; steps wait for pictures less than 5 % of the time.
 """
@@ -90,10 +90,10 @@ def write_pictures(source: Path, path: Path, count: int, side: int | None = None
     return path
 
 
-def train(code: Path, options: dict[str, Any], program: list[str], record: int) -> list[dict[str, float]]:
+def train(code: Path, options: dict[str, Any], program: list[str], record: int, threads: int) -> list[dict[str, float]]:
     """Run `padinv train` of a version; its records of speed after the first, in which caches fill."""
     arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    environment = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, *program, "train", *arguments, "--log-images", str(record)]
     run = subprocess.run(command, env=environment, cwd=code, capture_output=True, text=True)
     if run.returncode:
@@ -113,10 +113,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     given = parser.parse_args()
     machine = this_machine()
-    batch, record = 16, 160
+    batch = 16
+    record = batch * max(1, given.steps // 4)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         versions = {"before": unpack(given.before, folder), "now": unpack("now", folder)}
@@ -131,13 +133,13 @@ def main() -> None:
         for turn in range(given.rounds):
             for version, code in versions.items():
                 options = {**base, "data": small, "out": folder / f"{version}{turn}"}
-                found = train(code, options, ["-m", "padinv.cli.main"], record)
+                found = train(code, options, ["-m", "padinv.cli.main"], record, given.threads)
                 speeds[version] += [entry["images_per_s"] for entry in found]
                 print(version, [round(entry["images_per_s"], 2) for entry in found], flush=True)
         waits = {}
         for workers in given.workers:
             options = {**base, "data": large, "out": folder / f"large{workers}", "workers": workers}
-            found = train(versions["now"], options, ["-c", UNCACHED], record)
+            found = train(versions["now"], options, ["-c", UNCACHED], record, given.threads)
             waits[workers] = (
                 statistics.mean(entry["share_waiting_for_data"] for entry in found),
                 statistics.median(entry["images_per_s"] for entry in found),
@@ -149,7 +151,7 @@ def main() -> None:
         "# Speed of training",
         "",
         f"`python benchmarks/training_speed.py --before {given.before}`: preset faces64, {batch} images per step, a",
-        "generator at random weights (64 px, 96 channels), two threads. Versions ran in turn, "
+        f"generator at random weights (64 px, 96 channels), {given.threads} threads. Versions ran in turn, "
         f"{given.rounds} times {given.steps} steps each;",
         f"medians over records of {record} images, the first record of each run left out.",
         "",
