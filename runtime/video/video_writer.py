@@ -30,6 +30,9 @@ _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _H264 = {"libx264": {"crf": "17", "preset": "medium"}, "mpeg4": {"qscale": "2"}}
 _VP9 = {"libvpx-vp9": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}}
 _THREADS = 4
+# With AVX-512 the x264 of PyAV 18 gives other bytes each time for the same frames. Every such processor has AVX2, with
+# which it gives the same ones.
+_REPEATABLE = {"x264-params": "asm=avx2"}
 _AHEAD = 0.5  # seconds of sound that may be written ahead of the picture
 
 Box = tuple[int, int, int, int]
@@ -110,7 +113,7 @@ def _video_stream(av: Any, out: Any, clip: VideoFile, suffix: str) -> Any:
     stream = out.add_stream(name, rate=clip.average_rate or Fraction(clip.rate).limit_denominator(1001))
     stream.width, stream.height = clip.size
     stream.pix_fmt = clip.format
-    stream.options = dict(choices[name])
+    stream.options = {**choices[name], **(_REPEATABLE if name == "libx264" and _has_avx512() else {})}
     context = stream.codec_context
     context.time_base = stream.time_base = clip.time_base
     context.thread_count = _THREADS
@@ -119,6 +122,12 @@ def _video_stream(av: Any, out: Any, clip: VideoFile, suffix: str) -> Any:
         context.sample_aspect_ratio = aspect
     clip.colour.tag(context)
     return stream
+
+
+def _has_avx512() -> bool:
+    """Whether the processor has AVX-512, as NumPy sees it."""
+    core = getattr(np, "_core", None) or np.core  # the name until NumPy 2
+    return bool(core._multiarray_umath.__cpu_features__.get("AVX512F", False))
 
 
 def _native(clip: VideoFile, frame: Frame, pixels: np.ndarray | None, box: Box | None) -> Any:
