@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,6 @@ from padinv.editability import Editability
 from padinv.losses.lpips import LPIPS
 from padinv.losses.objective import loss_image
 from padinv.models.generator import Generator
-from padinv.models.passes import Latents
 from padinv.refine_search import Best, Search
 from padinv.runtime.errors import UsageError
 
@@ -42,6 +42,7 @@ class Optimised:
         first_loss, loss: [N], before the first step and of the result.
         steps: how many were made.
         stopped: [N], why each image stopped: 'end' of the steps or the time, 'gain', 'usable'; empty: all at the end.
+        spatial: resolution -> [N, C_r, r, r], or None: none was given.
     """
 
     wp: Tensor
@@ -51,6 +52,7 @@ class Optimised:
     loss: Tensor
     steps: int = 0
     stopped: tuple[str, ...] = ()
+    spatial: dict[int, Tensor] | None = None
 
 
 def refine(
@@ -60,6 +62,7 @@ def refine(
     const: Tensor | None = None,
     rings: dict[int, Tensor] | None = None,
     *,
+    spatial: dict[int, Tensor] | None = None,
     steps: int = 100,
     seconds: float | None = None,
     lr: float = 0.02,
@@ -69,7 +72,7 @@ def refine(
     perceptual: nn.Module | None = None,
     perceptual_weight: float = 0.8,
     min_gain: float = 0.0,
-    usable: Editability | Callable[[Latents], Tensor] | None = None,
+    usable: Editability | Callable[[Any], Tensor] | None = None,
     consistency: float = 0.0,
     check_every: int = 10,
     progress: Callable[[float], None] = lambda done: None,
@@ -82,6 +85,8 @@ def refine(
     Args:
         image: [N, 3, S, S] in [-1, 1].
         wp, const, rings: what the encoder predicted, see `Generator.synthesis`. What is None stays so.
+        spatial: the spatial code. Where it is given, it alone is optimised: it can show every detail, and edits of
+            codes and padding keep doing what they did, as these stay where they are.
         steps: optimisation steps, of Adam.
         seconds: a limit in time for the whole batch, beside `steps`.
         lr: learning rate, in units of each tensor's root mean square (for wp: of its distance from w_avg).
@@ -90,7 +95,8 @@ def refine(
         penalty: added to the loss: this times the mean squared change of each tensor, in the same units.
         perceptual: images, targets [N, 3, S, S] -> [N], such as `LPIPS`.
         min_gain: at each check, stop with an image whose loss fell by less than this share since the last check.
-        usable: (wp, const, rings) -> bool [N], such as `Editability`. At each check, an image whose codes are no longer
+        usable: (wp, const, rings) -> bool [N], such as `Editability`; of the spatial code where that is optimised, such
+            as `SpatialEditability`. At each check, an image whose codes are no longer
             usable stops; it keeps those of its last check, or a quarter or half of the way from there if that is
             usable.
         consistency: added to the loss: this times the error of an edited reconstruction, see `Editability.error`;
@@ -109,16 +115,14 @@ def refine(
     for name, value in (("reach", reach), ("seconds", seconds)):
         if value is not None and not value > 0:
             raise UsageError(f"{name} must be positive, not {value}")
-    padding = ([] if const is None else [const]) + list((rings or {}).values())
-    starts = [wp.detach(), *(one.detach() for one in padding)]
-    sizes = [_rms(starts[0] - generator.w_avg.detach()), *map(_rms, starts[1:])]
-    scales = [size.clamp(min=_SMALLEST_SCALE) for size in sizes]
+    free = _Free.of(generator, wp, const, rings, spatial)
+    starts, scales = free.starts, [size.clamp(min=_SMALLEST_SCALE) for size in free.sizes]
     offsets = [torch.zeros_like(start).requires_grad_() for start in starts]
     optimizer = torch.optim.Adam(offsets, lr=lr)
     distance = distance_to(image, perceptual)
 
     def evaluate(values: list[Tensor]) -> tuple[Tensor, Tensor]:
-        output = loss_image(generator.synthesis(*_arranged(values, const, rings)), image.shape[-1])
+        output = loss_image(free.draw(values), image.shape[-1])
         loss = (output - image).square().mean(dim=(1, 2, 3))
         if distance is not None:
             loss = loss + perceptual_weight * distance(output)
@@ -129,7 +133,7 @@ def refine(
         moved = torch.stack([change.square().flatten(1).mean(dim=1) for change in changes])
         return loss, loss + penalty * moved.sum(dim=0)
 
-    search = Search(starts, evaluate, lambda values: _arranged(values, const, rings), usable, min_gain)
+    search = Search(starts, evaluate, free.arrange, usable, min_gain)
     edits = usable if consistency > 0 and isinstance(usable, Editability) else None
     clock = Countdown(steps, seconds)
     with frozen(generator), torch.enable_grad():
@@ -140,7 +144,7 @@ def refine(
             loss, total = evaluate(values)
             search.keep(loss, total, values)
             if edits is not None:
-                total = total + consistency * edits.error(_arranged(values, const, rings), image, step)
+                total = total + consistency * edits.error(free.arrange(values), image, step)
             last = done >= 1
             if last or (step and step % check_every == 0):
                 search.check()
@@ -153,7 +157,10 @@ def refine(
                 for offset in offsets:
                     offset.mul_(reach / _rms(offset).clamp(min=reach))
     found = search.result()
-    return Optimised(*_arranged(found.values, const, rings), search.first_loss, found.loss, step, search.stopped)
+    values = free.arrange(found.values)
+    wp, const, rings = (wp, const, rings) if spatial else values
+    code = values if spatial else None
+    return Optimised(wp, const, rings, search.first_loss, found.loss, step, search.stopped, code)
 
 
 def project(
@@ -266,6 +273,52 @@ def distance_to(image: Tensor, perceptual: nn.Module | None) -> Callable[[Tensor
     with torch.no_grad():
         goal = perceptual.features(image)
     return lambda output: perceptual.distance(perceptual.features(output), goal)
+
+
+@dataclass(frozen=True)
+class _Free:
+    """What an optimisation moves.
+
+    Attributes:
+        starts, sizes: the first values, and the size of each.
+        arrange: values -> (wp, const, rings), or the spatial code.
+        draw: values -> images [N, 3, R, R].
+    """
+
+    starts: list[Tensor]
+    sizes: list[Tensor]
+    arrange: Callable[[list[Tensor]], Any]
+    draw: Callable[[list[Tensor]], Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        generator: Generator,
+        wp: Tensor,
+        const: Tensor | None,
+        rings: dict[int, Tensor] | None,
+        spatial: dict[int, Tensor] | None,
+    ) -> _Free:
+        """The spatial code where there is one, otherwise codes and padding."""
+        if spatial:
+            starts = [code.detach() for code in spatial.values()]
+
+            def code_of(values: list[Tensor]) -> dict[int, Tensor]:
+                return dict(zip(spatial, values, strict=True))
+
+            def draw(values: list[Tensor]) -> Tensor:
+                return generator.synthesis(wp, const, rings, spatial=code_of(values))
+
+            return cls(starts, [_rms(start) for start in starts], code_of, draw)
+        padding = ([] if const is None else [const]) + list((rings or {}).values())
+        starts = [wp.detach(), *(one.detach() for one in padding)]
+        sizes = [_rms(starts[0] - generator.w_avg.detach()), *map(_rms, starts[1:])]
+        return cls(
+            starts,
+            sizes,
+            lambda values: _arranged(values, const, rings),
+            lambda values: generator.synthesis(*_arranged(values, const, rings)),
+        )
 
 
 def _arranged(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-
-from padinv.models.passes import Latents
 
 
 class Best:
@@ -51,7 +50,7 @@ class Search:
     Args:
         starts: values before the first step.
         evaluate: values -> their loss [N], and that with the penalty on their change.
-        arrange: values -> (wp, const, rings).
+        arrange: values -> what `usable` takes.
         usable, min_gain: see `padinv.refine.refine`.
     """
 
@@ -59,8 +58,8 @@ class Search:
         self,
         starts: list[Tensor],
         evaluate: Callable[[list[Tensor]], tuple[Tensor, Tensor]],
-        arrange: Callable[[list[Tensor]], Latents],
-        usable: Callable[[Latents], Tensor] | None,
+        arrange: Callable[[list[Tensor]], Any],
+        usable: Callable[[Any], Tensor] | None,
         min_gain: float,
     ) -> None:
         self.best, self.checked = Best(starts), Best(starts)

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from padinv.checkpoints import load_generator
 from padinv.checkpoints.compact_bundle import is_compact
-from padinv.editability import TOLERANCE, Editability, sampled_edits
+from padinv.editability import TOLERANCE, Editability, SpatialEditability, sampled_edits
 from padinv.losses.backbones import find_backbone_file
 from padinv.losses.lpips import LPIPS
 from padinv.models.generator import Generator
 from padinv.models.passes import Latents
-from padinv.refine import refine
+from padinv.refine import Optimised, refine
 from padinv.runtime.bundle import Bundle
 from padinv.runtime.editing.gallery import gallery_direction, gallery_names
 from padinv.runtime.editing.operations import moves
@@ -34,6 +34,10 @@ WEIGHTS = "weights.safetensors"
 # rates move codes further for less: with the training's weight of LPIPS, the squared error fell to 0.61 times the
 # encoder's at a rate of 0.05, and to 0.71 at 0.1.
 RATE, REACH, PENALTY, MIN_GAIN = 0.03, 1.0, 0.0005, 0.01
+# Of the spatial code, whose edits keep working far longer. On four photographs of val.zip, 30 steps brought the squared
+# error to 0.38 times the encoder's at a rate of 0.05, with edits at 0.92 to 0.99 of their effect, and to 0.33 at 0.1,
+# with edits at 0.89 to 0.99.
+SPATIAL_RATE = 0.08
 # Optimised for one picture, LPIPS falls far below what an encoder reaches, and keeps the squared error high: 0.42 with
 # a quarter of the training's weight (rate 0.04), 0.37 without LPIPS (rate 0.03).
 PERCEPTUAL_SHARE = 0.1
@@ -45,12 +49,13 @@ _GPU_BACKENDS = ("cuda", "trt", "ort-trt")
 
 
 class Refiner:
-    """Optimises the codes, constant and rings of a model's inversions for their images; the generator stays.
+    """Optimises the spatial code of a model's inversions for their images, or else codes, constant and rings.
 
-    The loss has the squared error and LPIPS of the encoder's training, LPIPS with a tenth of its weight there. Codes
-    and padding stay near the encoder's: a penalty on their change, a term for edits that must keep working, and every
-    ten steps a check that some of the model's named directions still change the image as they did, within 10 % on
-    average. An image whose loss fell by less than 1 % in ten steps is done. Each image is refined for itself.
+    The generator stays as it is, and beside a spatial code so do codes and padding. The loss has the squared error and
+    LPIPS of the encoder's training, LPIPS with a tenth of its weight there. What is optimised stays near the encoder's:
+    a penalty on its change, a term for edits that must keep working, and every ten steps a check that some of the
+    model's named directions still change the image as they did, within 10 % on average. An image whose loss fell by
+    less than 1 % in ten steps is done. Each image is refined for itself.
 
     Args:
         refine: steps (30), or seconds for each image ('5s').
@@ -131,15 +136,21 @@ class Refiner:
         device = generator.w_avg.device
         image = torch.from_numpy(np.ascontiguousarray(x)).to(device)
         start = _latents(inversion, device, padding=model.predicts_padding)
-        watched = Editability(generator, start, edits, tolerance=self.tolerance)
+        code, colours = _spatial(inversion, device)
+        watched = (
+            SpatialEditability(generator, start, code, colours, edits, tolerance=self.tolerance)
+            if code
+            else Editability(generator, start, edits, tolerance=self.tolerance)
+        )
         seconds = None if self.budget.seconds is None else self.budget.seconds * len(x)
         found = refine(
             generator,
             image,
             *start,
+            spatial=code,
             steps=self.budget.steps or MAX_STEPS,
             seconds=seconds,
-            lr=RATE,
+            lr=SPATIAL_RATE if code else RATE,
             decay=True,
             reach=REACH,
             penalty=PENALTY,
@@ -150,13 +161,13 @@ class Refiner:
             consistency=self.consistency,
             progress=progress,
         )
-        latents = (found.wp, found.const, found.rings)
+        latents: Any = found.spatial or (found.wp, found.const, found.rings)
         deviation = watched.deviation(latents).tolist()
         facts = [
             {"steps": found.steps, "stopped": why, "edits": round(value, 4)}
             for why, value in zip(found.stopped, deviation, strict=True)
         ]
-        return Refined(model.with_spatial(_inversion(inversion, latents), x), facts)
+        return Refined(_inversion(inversion, found, colours), facts)
 
     def _networks(self, model: Model) -> tuple[Generator, LPIPS | None, float, list[Latents]]:
         key = model.bundle.fingerprint
@@ -240,10 +251,16 @@ def _latents(inversion: Inversion, device: torch.device, *, padding: bool) -> La
     return arrays["wp"], arrays["const"], rings
 
 
-def _inversion(old: Inversion, latents: Latents) -> Inversion:
+def _spatial(inversion: Inversion, device: torch.device) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """The spatial code of inversions, and the colours beside it; both empty where there is none."""
+    stored = {r: torch.from_numpy(np.array(code, np.float32)).to(device) for r, code in inversion.spatial.items()}
+    return {r: code[:, :-3] for r, code in stored.items()}, {r: code[:, -3:] for r, code in stored.items()}
+
+
+def _inversion(old: Inversion, found: Optimised, colours: dict[int, Tensor]) -> Inversion:
     """The refined codes and padding, with everything else as it was."""
-    wp, const, rings = latents
-    new = {"wp": wp} | ({} if const is None else {"const": const})
-    new |= {f"pad_{r}": ring for r, ring in (rings or {}).items()}
+    new = {"wp": found.wp} | ({} if found.const is None else {"const": found.const})
+    new |= {f"pad_{r}": ring for r, ring in (found.rings or {}).items()}
+    new |= {f"spatial_{r}": torch.cat([code, colours[r]], dim=1) for r, code in (found.spatial or {}).items()}
     arrays = {**old.arrays(), **{name: value.cpu().numpy() for name, value in new.items()}}
     return Inversion.from_arrays(arrays, old.generator_hash, list(old.items), old.origin)

@@ -21,7 +21,10 @@ from padinv.runtime.backends.protocol import Held, Session, run_held
 from padinv.runtime.images import average_pool
 from padinv.runtime.spec import ModelSpec
 
-FADE = 0.1  # root mean square difference in colour, on [-1, 1], at which a code keeps 1/e of its strength
+# Root mean square changes in colour, on [-1, 1], at which a code keeps 1/e of its strength. Form is what changes within
+# the WIDE cells around, tint what changes there as a whole: a face that only becomes lighter keeps its details.
+FADE, FADE_TINT = 0.1, 0.35
+NEAR, WIDE = 3, 9
 
 
 def with_colours(code: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -39,13 +42,34 @@ def faded(code: np.ndarray, output: np.ndarray) -> np.ndarray:
     Returns:
         [N, C, r, r], weaker where the images differ from the colours beside the code.
     """
-    r = code.shape[-1]
-    now = average_pool(output, r)
-    difference = np.square(np.clip(now, -1, 1) - np.clip(code[:, -3:], -1, 1)).mean(axis=1)  # [N, r, r]
-    padded = np.pad(difference, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    near = sum(padded[:, i : i + r, j : j + r] for i in range(3) for j in range(3)) / 9
-    result: np.ndarray = (code[:, :-3] * np.exp(-near / FADE**2)[:, None]).astype(np.float32)
+    result: np.ndarray = (code[:, :-3] * kept(code[:, -3:], output)[:, None]).astype(np.float32)
     return result
+
+
+def kept(colours: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """The share of a code that is left, float32 [N, r, r].
+
+    Args:
+        colours: [N, 3, r, r], beside the code.
+        output: as in `faded`.
+    """
+    change = np.clip(average_pool(output, colours.shape[-1]), -1, 1) - np.clip(colours, -1, 1)
+    shade = _around(change, WIDE)
+    form, tint = np.square(change - shade).mean(axis=1), np.square(shade).mean(axis=1)
+    result: np.ndarray = np.exp(-_around(form, NEAR) / FADE**2 - tint / FADE_TINT**2).astype(np.float32)
+    return result
+
+
+def _around(x: np.ndarray, size: int) -> np.ndarray:
+    """The mean over the `size` x `size` cells around each cell of [..., r, r]; cells beyond the edge are its own."""
+    for axis in (-2, -1):
+        width = [(0, 0)] * x.ndim
+        width[axis] = (size // 2 + 1, size // 2)
+        total = np.cumsum(np.pad(x, width, mode="edge"), axis=axis, dtype=np.float64)
+        count = x.shape[axis]
+        parts = (np.take(total, np.arange(start, start + count), axis=axis) for start in (size, 0))
+        x = (next(parts) - next(parts)) / size
+    return x
 
 
 def with_neutral(spec: ModelSpec, feeds: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,10 +8,11 @@ import torch
 from tiny_run import lively_generator
 from torch import Tensor
 
-from padinv.editability import Editability, moved, sampled_edits
+from padinv.editability import Editability, SpatialEditability, moved, sampled_edits
 from padinv.models.generator import Generator
 from padinv.models.passes import Latents
 from padinv.refine import refine
+from padinv.runtime.spatial import faded
 from padinv.runtime.spec import ModelSpec, ring_length
 
 SPEC = ModelSpec(32, (8, 8, 6, 4), z_dim=8, w_dim=8, mapping_layers=2)
@@ -132,3 +133,25 @@ def test_a_penalty_keeps_codes_closer(generator: Generator) -> None:
     assert (moved[1] > 0).all()
     assert (moved[1] < 0.7 * moved[0]).all()
     assert ring_length(4) == held.rings[4].shape[2]
+
+
+def test_a_spatial_code_is_refined_alone_and_edits_show_it_as_the_runtime_does(generator: Generator) -> None:
+    """The runtime fades the code where the edited reconstruction differs from the colours beside it."""
+    random = torch.Generator().manual_seed(3)
+    code, colours = torch.randn(2, 8, 8, 8, generator=random), torch.rand(2, 3, 8, 8, generator=random) - 0.5
+    start, edit = latents(1), one(latents(5, 1, 0.3))
+    with torch.no_grad():
+        image = generator.synthesis(*latents(2)).clamp(-1, 1)
+        edited = generator.synthesis(*moved(start, edit))
+        left = torch.from_numpy(faded(torch.cat([code, colours], dim=1).numpy(), edited.numpy()))
+        shown = generator.synthesis(*moved(start, edit), spatial={8: left}).clamp(-1, 1)
+        change = shown - generator.synthesis(*start, spatial={8: code}).clamp(-1, 1)
+    watched = SpatialEditability(generator, start, {8: code}, {8: colours}, [edit])
+    torch.testing.assert_close(watched.before[0], change)
+    found = refine(generator, image, *start, spatial={8: code}, steps=20, lr=0.1, usable=watched, consistency=1.0)
+    assert found.spatial is not None
+    assert torch.equal(found.wp, start[0])
+    assert found.rings is start[2]
+    assert (found.loss < found.first_loss).all()
+    assert not torch.equal(found.spatial[8], code)
+    assert (watched.deviation(found.spatial) <= watched.tolerance).all()
