@@ -85,7 +85,7 @@ def _open(browser: Any, studio: Running, width: int, height: int, scheme: str = 
     page = context.new_page()
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("console", lambda line: line.type == "error" and wrong.append(f"console: {line.text}"))
-    page.set_default_timeout(30_000)  # machines that run tests are often busy
+    page.set_default_timeout(90_000)  # machines that run tests are often busy
     page.goto(f"{studio.origin}/?token={studio.token}")
     page.wait_for_selector("body[data-ready]")
     assert studio.token not in page.url
@@ -230,6 +230,15 @@ def test_the_page_is_usable_by_everybody(
             page.select_option("#target", index=1)
             page.wait_for_selector("#scrubber:not([disabled])")
         assert serious_findings(page) == [], tab
+    page.click("#tab-photo")
+    covered = """() => {
+        const field = document.querySelector('#body-photo input[type=range]');
+        window.scrollTo(0, document.body.scrollHeight);
+        field.focus();
+        const box = field.getBoundingClientRect();
+        return !field.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+    }"""
+    assert not page.evaluate(covered), "what has the focus must not lie under the picture or the film strip"
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0, "the page must not scroll sideways"
     page.click("#help")
