@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
 MEMORY = 1000  # items that stay in memory, as they are
+_BLOCK = 256  # items that are read from disk at a time
 T = TypeVar("T")
 
 
@@ -37,6 +38,7 @@ class Spilled(Sequence[T]):
         self._first: list[T] = []
         self._ends = array("Q", [0])  # of the items on disk
         self._file: Any = None
+        self._at_end = True  # the file's position
         self._lock = threading.Lock()
         for item in items:
             self.append(item)
@@ -50,8 +52,10 @@ class Spilled(Sequence[T]):
         with self._lock:
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115
-            self._file.seek(self._ends[-1])
+            if not self._at_end:
+                self._file.seek(self._ends[-1])
             self._file.write(data)
+            self._at_end = True
             self._ends.append(self._ends[-1] + len(data))
 
     def __len__(self) -> int:
@@ -64,17 +68,28 @@ class Spilled(Sequence[T]):
     def __getitem__(self, index: int | slice) -> T | Spilled[T]:
         places = range(len(self))[index]
         if isinstance(places, int):
-            return self._first[places] if places < len(self._first) else self._read(places - len(self._first))
+            return self._first[places] if places < len(self._first) else self._at(places - len(self._first))
         if places == range(len(self)):
             return self
         return Spilled((self[place] for place in places), dump=self._dump, load=self._load, memory=self._memory)
 
     def __iter__(self) -> Iterator[T]:
-        return (self[place] for place in range(len(self)))
+        yield from self._first
+        place = 0
+        while place < len(self._ends) - 1:  # a block at a time, since each read costs more than its bytes
+            last = min(place + _BLOCK, len(self._ends) - 1)
+            data, start = self._bytes(place, last), self._ends[place]
+            for one in range(place, last):
+                yield self._load(data[self._ends[one] - start : self._ends[one + 1] - start])
+            place = last
 
-    def _read(self, place: int) -> T:
-        start, end = self._ends[place], self._ends[place + 1]
+    def _at(self, place: int) -> T:
+        return self._load(self._bytes(place, place + 1))
+
+    def _bytes(self, place: int, last: int) -> bytes:
+        """The bytes of the items from `place` up to `last`."""
         with self._lock:
-            self._file.seek(start)
-            data = self._file.read(end - start)
-        return self._load(data)
+            self._file.seek(self._ends[place])
+            self._at_end = False
+            data: bytes = self._file.read(self._ends[last] - self._ends[place])
+        return data

@@ -9,19 +9,19 @@ is short.
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
-import pickle
 import signal
 import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol, overload
 
-from padinv.runtime.batch.origin import Origin, seal
+from padinv.runtime.batch.origin import Origin, origin_part, seal
 from padinv.runtime.batch.record_index import Record
 from padinv.runtime.batch.results_log import ResultsLog, new_record
 from padinv.runtime.errors import ExitCode, InputError, MismatchError, UsageError, exit_code, is_out_of_memory
@@ -62,10 +62,15 @@ class Task:
     marking: Marking | None = None
 
     @cached_property
+    def decides(self) -> str:
+        """The part of `origin` that says whether there is anything to do."""
+        marked = {} if self.marking is None else self.marking.conditions()
+        return origin_part({"verb": self.verb, **self.conditions, **marked})
+
+    @cached_property
     def origin(self) -> Origin:
         """What the results carry."""
-        marked = {} if self.marking is None else self.marking.conditions()
-        return Origin.of({"verb": self.verb, **self.owner}, {"verb": self.verb, **self.conditions, **marked})
+        return Origin(origin_part({"verb": self.verb, **self.owner}), self.decides)
 
     def finished(self, encode: Encode, *, generated: bool = False) -> bytes:
         """The bytes of a result: with its provenance, sealed, and signed at last, because a signature covers it all.
@@ -200,7 +205,7 @@ class Outcome:
     @classmethod
     def on_disk(cls, skipped: Sequence[Skipped] = ()) -> Outcome:
         """One that keeps what came later on disk: its record, and of its task the name and path."""
-        return cls(Spilled(dump=_dump), Spilled(dump=_dump), list(skipped))
+        return cls(Spilled(dump=_dump, load=_load), Spilled(dump=_dump, load=_load), list(skipped))
 
     def add(self, event: Event) -> None:
         """Count one event."""
@@ -252,10 +257,18 @@ class Records(Sequence[Record]):
 
 
 def _dump(event: Done | Kept) -> bytes:
-    task = replace(event.task, conditions={}, owner={}, outputs={}, payload=None, marking=None)
-    if isinstance(event, Done):
-        event = replace(event, product=Product({}, notes=event.product.notes, generated=event.product.generated))
-    return pickle.dumps(replace(event, task=task))
+    task = event.task
+    rest = (event.product.notes, event.product.generated, event.lost) if isinstance(event, Done) else None
+    return marshal.dumps((task.verb, task.name, task.path, event.record, rest))
+
+
+def _load(data: bytes) -> Any:
+    verb, name, path, record, rest = marshal.loads(data)
+    task = Task(verb, name, path, {}, {}, {})
+    if rest is None:
+        return Kept(task, record)
+    notes, generated, lost = rest
+    return Done(task, record, Product({}, notes=notes, generated=generated), lost)
 
 
 def run(

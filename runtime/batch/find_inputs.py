@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from padinv.runtime.batch.folder_walk import SHEET, FolderWalk, in_hidden_place, is_output_folder, unread_sentence
 from padinv.runtime.batch.name_set import NameSet
@@ -19,12 +20,21 @@ from padinv.runtime.spilled import Spilled
 __all__ = ["SHEET", "Found", "Gathered", "gather"]
 
 
-@dataclass(frozen=True)
-class Found:
-    """A file to read, and the relative name (with /) its results are called by, without their own suffix."""
+class Found(NamedTuple):
+    """A file to read.
 
-    path: Path
+    Attributes:
+        place: its path as text: a million `Path`s take seconds to make.
+        name: relative, with /; its results are called by it, without their own suffix.
+    """
+
+    place: str
     name: str
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return Path(self.place)
 
 
 @dataclass
@@ -82,30 +92,31 @@ def new_list(files: Iterable[Found] = ()) -> Spilled[Found]:
 
 
 def _dump(found: Found) -> bytes:
-    return os.fsencode(found.path) + b"\0" + os.fsencode(found.name)
+    return "\0".join(found).encode("utf-8", "surrogatepass")
 
 
 def _load(data: bytes) -> Found:
-    path, name = data.split(b"\0")
-    return Found(Path(os.fsdecode(path)), os.fsdecode(name))
+    return Found(*data.decode("utf-8", "surrogatepass").split("\0"))
 
 
 def _is_plain(files: Sequence[Found]) -> bool:
     """Whether no file came twice, and names below their roots can be result names, as in almost every run."""
-    return (
-        all(is_plain(found.name) for found in files)
-        and NameSet(found.name.casefold() for found in files).distinct
-        and NameSet(os.path.abspath(found.path) for found in files).distinct
-    )
+    names, places, here = NameSet(), NameSet(), os.getcwd()
+    for place, name in files:
+        if not is_plain(name):
+            return False
+        names.add(name.casefold())
+        places.add(os.path.normpath(os.path.join(here, place)))
+    return names.distinct and places.distinct
 
 
 def _told_apart(files: Iterable[Found]) -> Spilled[Found]:
     """Each file once, with a name of its own. All names are in memory."""
     once: dict[str, tuple[Path, str]] = {}
     for found in files:
-        once.setdefault(os.path.abspath(found.path), (found.path, found.name))
+        once.setdefault(os.path.abspath(found.place), (found.path, found.name))
     kept = list(once.values())
-    return new_list(Found(path, name) for (path, _), name in zip(kept, distinct_names(kept), strict=True))
+    return new_list(Found(str(path), name) for (path, _), name in zip(kept, distinct_names(kept), strict=True))
 
 
 def _take_pattern(
@@ -126,7 +137,7 @@ def _take_pattern(
         elif path.is_dir():
             _walk(path, "" if relative == "." else relative, roots, result, skip, suffixes)
         elif path.suffix.lower() in suffixes or "." in Path(pattern).name.strip("*"):
-            roots.append(Found(path, relative))
+            roots.append(Found(str(path), relative))
         elif path.suffix.lower() in UNREAD_SUFFIXES:
             result.unread.setdefault(pattern, Counter())[path.suffix.lower()] += 1
         else:
@@ -159,7 +170,7 @@ def _take(
     if is_folder:
         _walk(path, "", roots, result, skip, suffixes)
     else:
-        roots.append(Found(path, name))
+        roots.append(Found(str(path), name))
 
 
 def _walk(
@@ -171,8 +182,9 @@ def _walk(
     suffixes: frozenset[str],
 ) -> None:
     walk = FolderWalk(root, suffixes, skip)
+    above = os.path.join(root, "") if str(root) != "." else ""
     for name in walk:
-        roots.append(Found(root / name, f"{prefix}/{name}" if prefix else name))
+        roots.append(Found(f"{above}{name}", f"{prefix}/{name}" if prefix else name))
     result.problems += walk.problems
     result.passed_over += walk.passed_over
     if walk.unread:

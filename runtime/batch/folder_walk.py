@@ -87,7 +87,7 @@ class FolderWalk:
         """'folder' or 'image'; None for what is left out, which is counted here."""
         if is_hidden(entry.name):
             return None
-        suffix = PurePosixPath(entry.name).suffix.lower()
+        suffix = os.path.splitext(entry.name)[1].lower()
         try:
             if entry.is_dir():
                 return "folder"
@@ -98,7 +98,7 @@ class FolderWalk:
             if leads_nowhere:
                 self.problems.append((entry.path, "is a link that leads nowhere"))
                 return None
-            return None if is_contact_sheet(Path(entry.path)) else "image"
+            return None if entry.name == SHEET and is_contact_sheet(Path(entry.path)) else "image"
         if suffix in UNREAD_SUFFIXES:
             self.unread[suffix] += 1
         else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from array import array
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -17,7 +18,6 @@ from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
 from padinv.runtime.batch.engine import Event, Product, Skipped, Task, run
 from padinv.runtime.batch.file_identity import identity_of
 from padinv.runtime.batch.find_inputs import Found
-from padinv.runtime.batch.name_set import NameSet
 from padinv.runtime.batch.origin import Origin, image_bytes
 from padinv.runtime.batch.photo import PHOTO, photo_bytes
 from padinv.runtime.batch.results_log import ResultsLog
@@ -108,8 +108,8 @@ def invert_files(
     step = InvertStep(model, options, aligner, marking, refiner=refiner)
     hidden = _behind_results(files, options.format)
     for place in hidden:
-        path = files[place].path
-        yield Skipped(str(path), f"{path} was skipped: its folder has the name of another result")
+        path = files[place].place
+        yield Skipped(path, f"{path} was skipped: its folder has the name of another result")
     tasks = _Tasks(step, files, hidden)
     if cluster is None:
         yield from run(step, tasks, log, batch_size=options.batch_size, overwrite=options.overwrite)
@@ -126,16 +126,13 @@ def invert_files(
 
 def _behind_results(files: Sequence[Found], suffix: str) -> list[int]:
     """Places of files whose folder has the name of another file's result."""
-    taken = NameSet(f"{found.name}.{suffix}".casefold() for found in files)
-    known: dict[str, bool] = {}  # of the folder of the file before, since files come by folder
-    hidden = []
-    for place, found in enumerate(files):
-        folder = found.name.casefold().rpartition("/")[0]
-        if folder not in known:
-            known = {folder: any(parent.as_posix() in taken for parent in PurePosixPath(folder, "x").parents)}
-        if known[folder]:
-            hidden.append(place)
-    return hidden
+    ending = f".{suffix}".casefold()
+    folders = {found.name.casefold().rpartition("/")[0] for found in files if f"{ending}/" in found.name.casefold()}
+    if not folders:  # almost always: no folder is called like a result
+        return []
+    taken = {f"{found.name}.{suffix}".casefold() for found in files}
+    hidden = {folder for folder in folders if any(str(one) in taken for one in PurePosixPath(folder, "x").parents)}
+    return [place for place, found in enumerate(files) if found.name.casefold().rpartition("/")[0] in hidden]
 
 
 class _Tasks(Sequence[Task]):
@@ -156,6 +153,11 @@ class _Tasks(Sequence[Task]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         return self._step.task(self._files[self._places[index]])
+
+    def __iter__(self) -> Iterator[Task]:
+        if len(self) == len(self._files):
+            return map(self._step.task, self._files)
+        return (self[place] for place in range(len(self)))
 
 
 def _step_elsewhere(
@@ -191,6 +193,7 @@ class InvertStep:
     ) -> None:
         self.model, self.options = model, options
         self.passes = checked_passes(options.passes, model.passes, model.bundle.name)
+        self._fingerprint = model.bundle.fingerprint  # of every file's task
         self.aligner = aligner
         self.marking = marking or Marking.of(model.bundle, Command(VERB))
         self.refiner = refiner
@@ -198,11 +201,11 @@ class InvertStep:
     def task(self, found: Found) -> Task:
         """The task of one picture."""
         options = self.options
-        source, size, version = identity_of(found.path)
+        source, size, version = identity_of(found.place)
         outputs = {"image": f"{found.name}.{options.format}", "inversion": f"{found.name}.safetensors"}
         if options.paste_back:
             outputs["photo"] = f"{found.name}{PHOTO}"
-        model, fingerprint = self.model, self.model.bundle.fingerprint
+        model, fingerprint = self.model, self._fingerprint
         conditions = {
             "source": source,
             "source_bytes": size,
@@ -220,7 +223,15 @@ class InvertStep:
         }
         owner = {"source": source, "model": fingerprint}
         return Task(
-            VERB, found.name, str(found.path), conditions, owner, outputs, found, (found.path.name,), self.marking
+            VERB,
+            found.name,
+            found.place,
+            conditions,
+            owner,
+            outputs,
+            found,
+            (os.path.basename(found.place),),
+            self.marking,
         )
 
     def read(self, task: Task) -> _Read:

@@ -48,11 +48,16 @@ class Origin(NamedTuple):
     @classmethod
     def of(cls, owner: Any, result: Any) -> Origin:
         """From two JSON-ready values."""
-        return cls(digest(owner)[:32], digest(result)[:32])
+        return cls(origin_part(owner), origin_part(result))
 
     def text(self) -> str:
         """What goes into a file before it is sealed."""
         return f"padinv-origin:{self.owner}:{self.result}:{_BLANK}"
+
+
+def origin_part(value: Any) -> str:
+    """A JSON-ready value as 32 hexadecimal digits."""
+    return digest(value)[:32]
 
 
 def seal(data: bytes) -> bytes:

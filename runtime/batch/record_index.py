@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 Record = dict[str, Any]
 Key = tuple[str, str]  # verb, name
+Entry = tuple[Key, int, int, int]  # number of the file, where the line starts, its length
 _PAGE = 1000  # entries that are read from the index at a time
 
 
@@ -46,10 +47,11 @@ class RecordIndex:
             self._numbers[path] = len(self._files) - 1
         return self._numbers[path]
 
-    def put(self, key: Key, file: int, start: int, length: int) -> None:
-        """Say where the newest record of a name is."""
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Say where the newest records are."""
+        rows = ((*map(_bytes, key), *place) for key, *place in entries)
         with self._lock:
-            self._db.execute("REPLACE INTO records VALUES (?, ?, ?, ?, ?)", (*map(_bytes, key), file, start, length))
+            self._db.executemany("REPLACE INTO records VALUES (?, ?, ?, ?, ?)", rows)
 
     def get(self, key: Key) -> Record | None:
         """The newest record of a name."""

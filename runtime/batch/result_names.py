@@ -44,10 +44,8 @@ def distinct_names(files: Sequence[tuple[Path, str]]) -> list[str]:
 
 def is_plain(name: str) -> bool:
     """Whether `distinct_names` leaves a name as it is, where no other one is equal to it but for case."""
-    parts = name.split("/")
-    return all(part not in ("", ".", "..") and _short(part) == part for part in parts) and Path(name).parts == tuple(
-        parts
-    )
+    odd = any(part in f"/{name}/" for part in ("//", "/./", "/../")) or "\\" in name or ":" in name
+    return not odd and len(os.fsencode(name)) <= MAX_NAME_BYTES
 
 
 def _short(part: str, most: int = MAX_NAME_BYTES) -> str:

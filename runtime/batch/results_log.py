@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padinv.runtime.batch.origin import Origin, read_origin
-from padinv.runtime.batch.record_index import Record, RecordIndex
+from padinv.runtime.batch.record_index import Entry, Record, RecordIndex
 from padinv.runtime.errors import OutputError
 from padinv.runtime.files import atomic_path, parse_json, sweep
 from padinv.runtime.locks import FolderInUseError, quiet_folder_lock
@@ -48,6 +48,7 @@ class ResultsLog:
 
     def __init__(self, out: Path | str) -> None:
         self.out = Path(out)
+        self._folder = str(self.out)
         self.path = self._log_path()
         self.changed = False
         self._made = [folder for folder in (self.out, *self.out.parents) if not folder.exists()]
@@ -122,15 +123,19 @@ class ResultsLog:
             raise OutputError(f"cannot read {path}: {error.strerror or error}; choose another --out") from error
 
     def _index(self, lines: Iterable[bytes], number: int) -> bool:
-        start, damaged = 0, False
-        for line in lines:
-            record = _record(line)
-            if record is None:
-                damaged = True
-            else:
-                self.records.put((record["verb"], record["name"]), number, start, len(line.rstrip()))
-            damaged = damaged or not line.endswith(b"\n")
-            start += len(line)
+        damaged = False
+
+        def entries() -> Iterator[Entry]:
+            nonlocal damaged
+            start = 0
+            for line in lines:
+                record = _record(line)
+                if record is not None:
+                    yield (record["verb"], record["name"]), number, start, len(line.rstrip())
+                damaged = damaged or record is None or not line.endswith(b"\n")
+                start += len(line)
+
+        self.records.put(entries())
         return damaged
 
     def of_verb(self, verb: str) -> Iterator[Record]:
@@ -140,7 +145,7 @@ class ResultsLog:
     def done(self, task: Task) -> Record | None:
         """The record of an earlier run that did exactly this, if all its files are in place."""
         record = self.records.get((task.verb, task.name))
-        if record is None or record.get("origin") != task.origin.result or record.get("lost"):
+        if record is None or record.get("origin") != task.decides or record.get("lost"):
             return None
         outputs = record["outputs"]
         if not outputs or not set(task.outputs) <= set(outputs):
@@ -172,7 +177,7 @@ class ResultsLog:
 
     def _in_place(self, entry: Mapping[str, Any]) -> bool:
         try:
-            result: bool = os.stat(self.out / entry["file"]).st_size == entry["bytes"]
+            result: bool = os.stat(os.path.join(self._folder, entry["file"])).st_size == entry["bytes"]
             return result
         except OSError:
             return False
@@ -196,9 +201,11 @@ class ResultsLog:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+        entries: list[Entry] = []
         for key, line in lines:
-            self.records.put(key, self._own, start, len(line))
+            entries.append((key, self._own, start, len(line)))
             start += len(line) + 1
+        self.records.put(entries)
 
     def _rewrite(self) -> None:
         with atomic_path(self.path) as temporary, open(temporary, "wb") as file:

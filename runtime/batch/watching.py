@@ -44,7 +44,7 @@ class NewPictures:
         ready = [name for name, one in now.items() if self._seen.get(name) == one != self._given.get(name)]
         self._seen = now
         self._given.update({name: now[name] for name in ready})
-        return [Found(self.folder / name, name) for name in ready]
+        return [Found(str(self.folder / name), name) for name in ready]
 
     def _signatures(self) -> dict[str, Signature]:
         walk = FolderWalk(self.folder, skip=self.out)

@@ -81,7 +81,7 @@ class Result:
 
 def inverted(reader, folder, out) -> Path:
     log = ResultsLog(out)
-    found = [Found(folder / "a.png", "a.png"), Found(folder / "sub" / "b.jpg", "sub/b.jpg")]
+    found = [Found(str(folder / "a.png"), "a.png"), Found(str(folder / "sub" / "b.jpg"), "sub/b.jpg")]
     list(invert_files(reader.model, found, log, Options(dtype="float32")))
     log.close()
     return out

@@ -63,7 +63,7 @@ def test_an_outcome_on_disk_says_what_one_in_memory_says() -> None:
 def test_memory_does_not_grow_with_what_is_finished_or_found(tmp_path: Path) -> None:
     outcome, files = Outcome.on_disk(), new_list()
     assert bytes_per_item(lambda k: outcome.add(done(k))) < 40
-    assert bytes_per_item(lambda k: files.append(Found(Path(f"/in/{k}.png"), f"{k}.png"))) < 40
+    assert bytes_per_item(lambda k: files.append(Found(f"/in/{k}.png", f"{k}.png"))) < 40
     with ResultsLog(tmp_path) as log:
         record = {"verb": "invert", "owner": "o", "origin": "r", "outputs": {"image": {"file": "f", "bytes": 1}}}
         log.add({**record, "name": f"{k:06d}"} for k in range(1000))
@@ -89,10 +89,10 @@ def test_the_newest_record_of_a_name_counts_in_this_run_and_the_next(tmp_path: P
         assert len(log.path.read_bytes().splitlines()) == 2
 
 
-def test_a_set_of_names_knows_them_and_whether_one_came_twice() -> None:
-    names = NameSet(f"{k}" for k in range(3000))
+def test_a_set_of_names_knows_whether_one_came_twice() -> None:
+    names = NameSet()
+    for k in range(3000):
+        names.add(f"{k}")
     assert names.distinct
-    assert "2999" in names
-    assert "3000" not in names
-    assert not NameSet(["a", "b", "a"]).distinct
-    assert "a" not in NameSet([])
+    names.add("17")
+    assert not names.distinct
