@@ -7,7 +7,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from padinv.runtime.batch.results_log import RESULTS, RESULTS_MARK, SHARDS
 from padinv.runtime.files import open_regular
