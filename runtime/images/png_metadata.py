@@ -12,6 +12,8 @@ import numpy as np
 from padinv.runtime.files import parse_json, write_bytes
 from padinv.runtime.images.preparing import array_to_image
 
+# zlib's level. Measured on photographs: 256 px take 7 ms in place of 34 at Pillow's own level 6, and 11 % more bytes.
+_LEVEL = 2
 _KEY = "padinv"  # of the PNG text chunk that says how a picture was made
 
 
@@ -27,7 +29,7 @@ def png_bytes(pixels: np.ndarray, note: dict[str, Any], profile: bytes | None = 
     info = PngInfo()
     info.add_text(_KEY, json.dumps(note, sort_keys=True))
     out = BytesIO()
-    array_to_image(pixels).save(out, format="PNG", pnginfo=info, icc_profile=profile)
+    array_to_image(pixels).save(out, format="PNG", pnginfo=info, icc_profile=profile, compress_level=_LEVEL)
     return out.getvalue()
 
 
