@@ -44,20 +44,11 @@ def error(found: dict[str, Tensor], truth: dict[str, Tensor]) -> tuple[float, st
     return max((float((found[name] - value).abs().max()) / scale, name) for name, value in truth.items())
 
 
-def fixed_statistics(encoder: nn.Module) -> nn.Module:
-    """The encoder with its stored batch statistics."""
-    for module in encoder.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-    return encoder
-
-
-def all_gradients(encoder: Any, generator: Any, images: Tensor, *, fixed: bool) -> dict[str, dict[str, Tensor]]:
+def all_gradients(encoder: Any, generator: Any, images: Tensor) -> dict[str, dict[str, Tensor]]:
     """Gradients by variant."""
 
     def fresh(kind: torch.dtype = torch.float32) -> Any:
-        one = copy.deepcopy(encoder).to(kind).train()
-        return fixed_statistics(one) if fixed else one
+        return copy.deepcopy(encoder).to(kind).train()
 
     found = {"float64": gradients(fresh(torch.float64), copy.deepcopy(generator).double().synthesis, images.double())}
     found["float32"] = gradients(fresh(), generator.synthesis, images)
@@ -84,14 +75,12 @@ def main() -> None:
     coarse = torch.rand(given.batch, 3, side // 8, side // 8) * 2 - 1
     images = nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(-1, 1)
     rows = []
-    for fixed in (False, True):
-        found = all_gradients(encoder, generator, images, fixed=fixed)
-        truth, plain = found.pop("float64"), found["float32"]
-        for name, values in found.items():
-            far, where = error(values, truth)
-            statistics = "stored" if fixed else "of the batch"
-            rows.append(f"| {statistics} | {name} | {far:.1e} | {error(values, plain)[0]:.1e} | `{where}` |")
-            print(rows[-1], flush=True)
+    found = all_gradients(encoder, generator, images)
+    truth, plain = found.pop("float64"), found["float32"]
+    for name, values in found.items():
+        far, where = error(values, truth)
+        rows.append(f"| {name} | {far:.1e} | {error(values, plain)[0]:.1e} | `{where}` |")
+        print(rows[-1], flush=True)
     text = [
         "# Precision of gradients",
         "",
@@ -99,8 +88,8 @@ def main() -> None:
         "losses `pix` and `reg`. An error is the largest difference of any gradient, over the largest",
         "gradient.",
         "",
-        "| batch statistics | computed in | error against float64 | difference from plain float32 | largest error in |",
-        "|---|---|---|---|---|",
+        "| computed in | error against float64 | difference from plain float32 | largest error in |",
+        "|---|---|---|---|",
         *rows,
         "",
         *(f"- {line}" for line in this_machine().lines()),
