@@ -56,7 +56,7 @@ adapt --init "$runs/span/wplus1.safetensors" --out "$runs/wplus2" --no-padding
 
 # A spatial code on top of the first, which stays as it is.
 encoder --generator "$runs/generator.safetensors" --init "$runs/pad2" --spatial 32 --out "$runs/spatial" \
-    --images $((8000 / scale)) --batch 8 --warmup $((200 / scale)) --ema 0.99
+    --images $((20000 / scale)) --batch 8 --warmup $((200 / scale)) --lr 0.0005 --per 1.6 --ema 0.99
 
 $padinv export --generator "$runs/generator.safetensors" --encoder "$runs/spatial/encoder.safetensors" \
     --name faces128 --compact --card recipes/faces128_card.md --out runtime/models/faces128 --overwrite
