@@ -57,7 +57,7 @@ def training_page(folder: RunFolder) -> str:
         title=f"{folder.path.name} · padinv train",
         style="",
         heading=folder.path.name,
-        state=f"{seen:,.0f} of {total:,} training images" if total else f"{seen:,.0f} training images",
+        lines=[f"{seen:,.0f} of {total:,} training images" if total else f"{seen:,.0f} training images"],
         figures=_best(figures),
         sections=sections,
         grids=[(f"{images:,} images", data_uri(_read(path))) for images, path in _grids(folder.samples)],

@@ -166,8 +166,7 @@ def cards_page(
         linked=any(card.first_file or card.second_file for card in shown),
         side=320 if slider else 208,  # px: three pairs beside each other at 1400 px, two at 1000
         skipped=[one.reason for one in problems],
-        facts=facts,
-        time=time.strftime("%Y-%m-%d %H:%M"),
+        footer=" · ".join([*(f"{label} {value}" for label, value in facts.items()), time.strftime("%Y-%m-%d %H:%M")]),
     )
 
 
