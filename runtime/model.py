@@ -288,13 +288,13 @@ class Model:
         """
         if not self.spec.spatial_resolutions:
             return inversion
-        plain = inversion.without_spatial()
-        shown = average_pool(self.generate_float(plain, batch_size), self.spec.image_size)
-        session, spatial = self.session("spatial"), {}
-        found = [session.run({"image": x[b], "reconstruction": shown[b]}) for b in _batches(len(x), batch_size)]
-        for r, name in zip(self.spec.spatial_resolutions, self.spec.spatial_shapes, strict=True):
-            spatial[r] = with_colours(np.concatenate([part[name] for part in found]), shown)
-        return replace(plain, spatial=spatial)
+        require_same_generator(self.generator_hash, inversion.generator_hash)
+        plain, parts = inversion.without_spatial(), []
+        for batch in _batches(len(x), batch_size):
+            arrays = plain[batch].arrays()
+            held, shown = add_spatial(arrays, x[batch], self.session("generator"), self.session("spatial"))
+            parts.append(self._inversion(on_host(held), shown))
+        return replace(plain, spatial=Inversion.concat(parts).spatial)
 
     def reconstruct(
         self, x: np.ndarray, batch_size: int = DEFAULT_BATCH, *, passes: int | None = None

@@ -99,12 +99,12 @@ class OptionalSpatial:
 
 
 def add_spatial(
-    held: Mapping[str, Held], image: np.ndarray, generator: Session, spatial: Session | None
-) -> tuple[Mapping[str, Held], np.ndarray | None]:
+    held: Mapping[str, Any], image: np.ndarray, generator: Session, spatial: Session | None
+) -> tuple[Mapping[str, Any], np.ndarray | None]:
     """What an encoder gave, with the spatial code of its images; unchanged for a model without one.
 
     Args:
-        held: outputs of the encoder.
+        held: outputs of the encoder, on its device or as arrays.
         image: float32 [N, 3, S, S] in [-1, 1].
         spatial: session of the graph `spatial`; None: the model has none.
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
+from padinv.losses.objective import loss_image
 from padinv.models.fast_encoder import SIZES, FastBody
 from padinv.models.generator import Generator
 from padinv.models.passes import Latents, run_passes, widened
@@ -322,8 +322,7 @@ class Encoder(nn.Module):
         """The generator's images at the encoder's size: wp [N, L, w_dim] -> [N, 3, S, S]."""
         assert self.generator is not None
         image: Tensor = self.generator.synthesis(wp)  # type: ignore[operator]
-        factor = self.spec.resolution // self.spec.image_size
-        return image if factor == 1 else avg_pool2d(image, factor)
+        return loss_image(image, self.spec.image_size)
 
 
 @dataclass(frozen=True)
@@ -356,9 +355,7 @@ def with_spatial_code(encoder: Encoder, generator: Generator, image: Tensor, lat
     """Latents and padding of images [N, 3, S, S] with the spatial code of what they miss, where the encoder has one."""
     if not encoder.spec.spatial_resolutions:
         return Encoded(*latents, {})
-    shown = generator.synthesis(*latents)
-    factor = encoder.spec.resolution // encoder.spec.image_size
-    shown = shown if factor == 1 else avg_pool2d(shown, factor)
+    shown = loss_image(generator.synthesis(*latents), encoder.spec.image_size)
     return Encoded(*latents, encoder.spatial_code(image, shown))
 
 
