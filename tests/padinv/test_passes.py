@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tiny_run import lively_encoder, lively_generator
-from tiny_training import small_widths, write_generator, write_pictures
+from tiny_training import write_generator, write_pictures
 from torch import Tensor
 
 from padinv.checkpoints import load_encoder, load_generator
@@ -23,16 +22,9 @@ from padinv.training.encoder.trainer import EncoderTrainer
 from padinv.training.launch import make_accelerator
 from padinv.training.validation import errors
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
 THREE = EncoderConfig("fast", refinements=3, feedback="error")
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def faces(count: int = 2, size: int = 32) -> Tensor:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_run import lively_encoder, lively_generator
-from tiny_training import small_widths, write_generator, write_pictures
+from tiny_training import write_generator, write_pictures
 from torch import Tensor
 from torch.nn.functional import conv2d, leaky_relu
 
@@ -20,16 +19,9 @@ from padinv.training.encoder.config import TrainConfig
 from padinv.training.encoder.run import RunOptions, Training
 from padinv.training.validation import errors
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
 SPATIAL = EncoderConfig("fast", spatial=(8, 16), spatial_width=6)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def faces(count: int = 2, size: int = 32) -> Tensor:

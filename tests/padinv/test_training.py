@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_training import SPEC, small_widths, write_generator, write_pictures
+from tiny_training import SPEC, write_generator, write_pictures
 from torch import Tensor
 
 from padinv.checkpoints import load_encoder, load_generator
@@ -27,17 +27,9 @@ from padinv.training.loop import Outcome
 from padinv.training.memory_estimate import LiveBytes
 from padinv.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
 TINY = TrainConfig(arch="fast", images=32, batch=4, lr=1e-3, ema=0.9, per=0.0, flips=True, seed=5)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A narrow backbone, and one thread: what is tested here is exact, not fast."""
-    monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

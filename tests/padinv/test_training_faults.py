@@ -10,14 +10,14 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_training import picture_bytes, small_widths, write_generator, write_pictures
+from tiny_training import picture_bytes, write_generator, write_pictures
 
 from padinv.checkpoints import load_encoder, load_generator
 from padinv.picture_sources import open_pictures
@@ -30,16 +30,9 @@ from padinv.training.loop import Outcome
 from padinv.training.run_folder import RunFolder
 from padinv.training.validation import evaluate, read_validation
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
 TINY = TrainConfig(arch="fast", images=16, batch=4, lr=1e-3, ema=0.9, per=0.0, seed=5)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
