@@ -25,6 +25,7 @@ from pathlib import Path
 
 import lmdb
 from PIL import Image
+from result_file import write_result
 
 from padinv.runtime.benchmark.machine import this_machine
 
@@ -148,12 +149,8 @@ def main() -> None:
         "| container | pictures | seconds | processor s | peak MB | resident MB | peak MB of a worker | idle MB |",
         "|---|---|---|---|---|---|---|---|",
         *rows,
-        "",
-        *(f"- {line}" for line in machine.lines()),
     ]
-    print("\n".join(text))
-    if arguments.out is not None:
-        arguments.out.write_text("\n".join(text) + "\n")
+    write_result(text, machine, arguments.out)
 
 
 if __name__ == "__main__":

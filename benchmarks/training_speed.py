@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from result_file import write_result
 
 from padinv.runtime.benchmark.machine import this_machine
 
@@ -171,12 +172,8 @@ def main() -> None:
         "| `--workers` | share of the time that steps waited for pictures | images per second |",
         "|---|---|---|",
         *(f"| {workers} | {100 * share:.2f} % | {speed:.2f} |" for workers, (share, speed) in waits.items()),
-        "",
-        *(f"- {line}" for line in machine.lines()),
     ]
-    print("\n".join(text))
-    if given.out is not None:
-        given.out.write_text("\n".join(text) + "\n")
+    write_result(text, machine, given.out)
 
 
 if __name__ == "__main__":
