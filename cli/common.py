@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,8 +202,6 @@ def _is_stray(document: dict[str, Any], names: dict[str, str]) -> list[str]:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    import sys
-
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -235,6 +235,4 @@ def _all_option_names(group: Any) -> set[str]:
 
 def open_in_browser(page: str) -> bool:
     """Show a page in the person's browser; whether that could be started."""
-    import webbrowser
-
     return webbrowser.open(Path(page).resolve().as_uri())

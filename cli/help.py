@@ -60,7 +60,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "padinv export runs/faces --out my-bundle --fp16",
         "padinv export --generator G.safetensors --encoder E.safetensors --out my-bundle",
     ),
-    "fetch": ("padinv fetch", "padinv fetch lpips-alex --to weights"),
+    "fetch": ("padinv fetch", "padinv fetch lpips-alex --out weights"),
     "generate": ("padinv generate --seeds 0-15 --truncation 0.7", "padinv generate a.safetensors --out rendered"),
     "import": (
         "padinv import stylegan2-ffhq.pkl --out G.safetensors",
@@ -89,8 +89,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "serve": ("padinv serve", "PADINV_TOKEN=secret padinv serve --host 0.0.0.0 --port 8080"),
     "studio": ("padinv studio", "padinv studio me.jpg you.jpg --model my-bundle"),
     "train": (
-        "padinv train --generator G.safetensors --data photos.zip --out runs/faces",
-        "accelerate launch -m padinv train --generator G.safetensors --data photos.zip --out runs/faces",
+        "padinv train --data photos/ --preset faces128 --init faces128",
+        "accelerate launch -m padinv train --generator G.safetensors --data ffhq256.zip --preset ffhq",
     ),
     "train-generator": (
         "padinv train-generator --data photos.zip --out runs/generator",
@@ -138,10 +138,13 @@ class HelpCommand(TyperCommand):
         formatter.width = min(max(formatter.width, 50), MAX_WIDTH)
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], OWN: []}
         sections.update({heading: [] for heading in OPTION_GROUPS})
-        for param in sorted(self.get_params(ctx), key=_place):
+        params = self.get_params(ctx)
+        of_clips = any(param.name == "fps" for param in params)  # the smoothing of a training is another one
+        for param in sorted(params, key=_place):
             record = param.get_help_record(ctx)
+            heading = _heading(param)
             if record is not None:
-                sections[_heading(param)].append(record)
+                sections[OWN if heading == "Clips" and not of_clips else heading].append(record)
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from padinv.cli.common import settings
 from padinv.cli.console import say
+from padinv.cli.progress import progress_bar
 from padinv.runtime.hub.reporting import Advance, Reporter, set_reporter
 
 _MEGABYTE = 1_000_000
@@ -19,8 +20,6 @@ class _Bar(Reporter):
 
     @contextmanager
     def transfer(self, what: str, total: int) -> Iterator[Advance]:
-        from padinv.cli.progress import progress_bar
-
         if total:
             self.say(f"{what}: {megabytes(total)}")
         done = shown = 0

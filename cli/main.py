@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -18,9 +19,9 @@ from padinv.cli import common
 from padinv.cli.console import say
 from padinv.cli.help import HelpCommand, write_examples, write_verbs
 from padinv.cli.hub_progress import show_transfers
+from padinv.cli.json_output import print_failure
 from padinv.cli.provenance import add_provenance_options
 from padinv.runtime.errors import ExitCode, MissingPackageError, PadInvError, UsageError, is_out_of_memory
-from padinv.runtime.text import printable
 
 # verb -> (module, help line). The module defines `command`, a function with Typer annotations; it is imported only when
 # its verb is used, so that `padinv --help` stays fast and never imports torch.
@@ -201,8 +202,6 @@ def _click_errors() -> Iterator[type[BaseException]]:
 def explain(error: BaseException, verb: str | None = None, *, as_json: bool = False) -> int:
     """Print one sentence for an error of `verb`, with `as_json` also as an object; return the exit code."""
     if os.environ.get("PADINV_DEBUG") == "1":
-        import traceback
-
         traceback.print_exception(error)
     sentence, code, exit_code = _explanation(error, verb)
     say(f"error: {sentence}")
@@ -227,15 +226,6 @@ def _explanation(error: BaseException, verb: str | None) -> tuple[str, str, int]
         "please report it with the output of the same command under PADINV_DEBUG=1"
     )
     return sentence, "internal", ExitCode.FAILED
-
-
-def print_failure(sentence: str, code: str, exit_code: int) -> None:
-    """What --json prints where a command failed: the same keys as after a success, and the error."""
-    import json
-
-    status = ExitCode(exit_code).name.lower()
-    error = {"code": code, "message": printable(sentence)}
-    typer.echo(json.dumps({"schema": 1, "status": status, "error": error, "results": [], "skipped": []}))
 
 
 def _terminated(signum: int, frame: Any) -> None:

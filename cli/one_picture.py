@@ -20,7 +20,14 @@ import typer
 
 from padinv.cli.common import settings
 from padinv.cli.console import say, shown_as
+from padinv.cli.provenance import signer
+from padinv.runtime.batch.converting import converted
+from padinv.runtime.batch.file_identity import forget_standard_input, keep_standard_input
+from padinv.runtime.batch.origin import origin_of, read_origin
+from padinv.runtime.batch.results_log import RESULTS
 from padinv.runtime.errors import InputError, OutputError, UsageError
+from padinv.runtime.files import parse_json, write_bytes
+from padinv.runtime.images import MAX_FILE_BYTES
 
 VERBS = frozenset({"invert", "blend", "edit", "custom-edit", "generate"})
 SUFFIXES = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp"}
@@ -78,7 +85,6 @@ def _standard_input(ctx: Any, piped: list[str], folder: Path) -> Iterator[None]:
     if not piped:
         yield
         return
-    from padinv.runtime.batch.file_identity import forget_standard_input, keep_standard_input
 
     if sum(_values(ctx, name).count(DASH) for name in piped) > 1:
         raise UsageError("- is standard input, which can be read once; name the other pictures; nothing was done")
@@ -96,8 +102,6 @@ def _standard_input(ctx: Any, piped: list[str], folder: Path) -> Iterator[None]:
 
 
 def _read_standard_input() -> bytes:
-    from padinv.runtime.images import MAX_FILE_BYTES
-
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError(
             "- reads a picture from standard input, which is a terminal here; pipe one in, like: cat me.jpg | padinv"
@@ -161,11 +165,8 @@ def _check_use(ctx: Any, target: Path) -> None:
         raise UsageError(
             "the picture would go to a terminal; redirect it into a file (> b.png), or name one with --out b.png"
         )
-    if os.path.lexists(target) and not ctx.params.get("overwrite"):
-        from padinv.runtime.batch.origin import read_origin
-
-        if read_origin(target) is None:
-            raise UsageError(f"{target} exists and is not padinv's, so nothing was done; replace it with --overwrite")
+    if os.path.lexists(target) and not ctx.params.get("overwrite") and read_origin(target) is None:
+        raise UsageError(f"{target} exists and is not padinv's, so nothing was done; replace it with --overwrite")
 
 
 def _is_pattern(text: str) -> bool:
@@ -194,9 +195,6 @@ def _only_result(results: Path, pasted: bool) -> bytes:
     Raises:
         InputError: there is none. UsageError: there are several.
     """
-    from padinv.runtime.batch.results_log import RESULTS
-    from padinv.runtime.files import parse_json
-
     log = results / RESULTS
     records = [parse_json(line) for line in log.read_bytes().splitlines()] if log.exists() else []
     files = [
@@ -214,9 +212,6 @@ def _only_result(results: Path, pasted: bool) -> bytes:
 
 def _finished(data: bytes, kind: str) -> bytes:
     """A result of the command in another format, with all that it says about itself."""
-    from padinv.cli.provenance import signer
-    from padinv.runtime.batch.converting import converted
-
     return data if kind == "png" else converted(data, kind, signer())
 
 
@@ -226,9 +221,6 @@ def _write(target: Path, data: bytes, *, overwrite: bool) -> None:
     Raises:
         UsageError: it does. OutputError: it cannot be written.
     """
-    from padinv.runtime.batch.origin import origin_of, read_origin
-    from padinv.runtime.files import write_bytes
-
     if os.path.lexists(target) and not overwrite:
         found, mine = read_origin(target), origin_of(data)
         if found is None or mine is None or found.owner != mine.owner:

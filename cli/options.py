@@ -12,7 +12,7 @@ import typer
 from padinv.cli.provenance import marking
 from padinv.runtime.alignment.aligner import Align
 from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
-from padinv.runtime.backends import BackendName, PrecisionChoice
+from padinv.runtime.backends import BACKENDS, BackendName, PrecisionChoice
 from padinv.runtime.batch.invert_files import ImageFormat
 from padinv.runtime.images import Fit
 from padinv.runtime.inversion import Dtype
@@ -39,7 +39,7 @@ ModelOption = Annotated[
         "--model",
         metavar="BUNDLE",
         help="A model bundle: its folder, a name that padinv models lists, or hf:USER/NAME[@REVISION]. The built-in "
-        "model if left out.",
+        "model if omitted.",
     ),
 ]
 BackendOption = Annotated[
@@ -47,6 +47,15 @@ BackendOption = Annotated[
     typer.Option(
         "--backend",
         help="Execution backend. auto: CUDA if available, otherwise the processor. trt: the bundle's TensorRT engines.",
+    ),
+]
+BackendsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        callback=one_of(BACKENDS),
+        help="Use this backend only; may be repeated. All that are installed if omitted.",
     ),
 ]
 PrecisionOption = Annotated[
@@ -60,11 +69,11 @@ PrecisionOption = Annotated[
 DeviceOption = Annotated[
     str | None,
     typer.Option(
-        "--device", metavar="DEVICE", help="Device of the backend: cuda:1, or GPU (openvino). Its first if omitted."
+        "--device", metavar="DEVICE", help="Device of the backend: cuda:1, or GPU (openvino). The first one if omitted."
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Processor threads; one per physical core if left out.")
+    int | None, typer.Option("--threads", min=1, help="Processor threads; one per physical core if omitted.")
 ]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures that go through the model at once.")]
 FitOption = Annotated[
@@ -75,6 +84,7 @@ FormatOption = Annotated[ImageFormat, typer.Option("--format", help="Format of t
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the inversion files.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Do everything again, and replace existing files.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the results.")]
+ReportFolderOption = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the report.")]
 PictureOutOption = Annotated[
     Path,
     typer.Option(
@@ -103,7 +113,9 @@ AlignOption = Annotated[
 LandmarksOption = Annotated[
     Path | None,
     typer.Option(
-        "--landmarks", metavar="CSV", help="Five landmarks a face (name, then x,y pairs) instead of the face detector."
+        "--landmarks",
+        metavar="CSV",
+        help="Five landmarks per face (name, then x,y pairs) instead of the face detector.",
     ),
 ]
 FaceOption = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from padinv.cli.common import open_in_browser, settings
 from padinv.cli.console import say
+from padinv.cli.json_output import print_json, skipped_input
 from padinv.cli.progress import Bar, progress_bar
 from padinv.runtime.batch.engine import Advanced, Done, Event, Kept, Note, Skipped, Started
 from padinv.runtime.errors import ExitCode
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from padinv.runtime.provenance.marking import Marking
 
 MOST_CLIPS = 1000  # a run makes clips or pictures, and only pictures come in larger numbers
-SCHEMA = 1  # of the JSON object that --json prints
 
 
 class Notes:
@@ -153,20 +152,13 @@ def sum_up(
     if settings.open_report and (page := made.get("report")) and not open_in_browser(page):
         say(f"no browser could be started; the report is {page}")
     if as_json:
-        summary = {
-            "schema": SCHEMA,
-            "status": code.name.lower(),
-            "written": done,
-            "kept": kept,
-            "skipped": [{"path": one.path, "reason": one.reason, "code": one.code} for one in outcome.skipped],
-            "seconds": round(seconds, 3),
-            "out": str(out),
-            "results": [_result(out, record) for record in outcome.records] if results is None else list(results),
-            "sheet": made.get("sheet"),
-            "report": made.get("report"),
-            **more,
-        }
-        typer.echo(json.dumps(summary))
+        facts = {"written": done, "kept": kept, "seconds": round(seconds, 3), "out": str(out)}
+        print_json(
+            [_result(out, record) for record in outcome.records] if results is None else results,
+            {**facts, "sheet": made.get("sheet"), "report": made.get("report"), **more},
+            code=code,
+            skipped=[skipped_input(one.reason, one.path, one.code) for one in outcome.skipped],
+        )
         return code
     if code == ExitCode.FAILED:
         say("error: every input was skipped, so nothing was written")

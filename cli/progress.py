@@ -22,6 +22,9 @@ class Bar(Protocol):
     def describe(self, what: str) -> None:
         """Name the current work."""
 
+    def annotate(self, text: str) -> None:
+        """Show a few words behind the progress, until the next call."""
+
     def say(self, text: str) -> None:
         """One line on standard error that does not tear the bar."""
 
@@ -29,9 +32,10 @@ class Bar(Protocol):
 class _Plain:
     """A line now and then, for pipes and log files."""
 
-    def __init__(self, what: str = "", total: int = 0, unit: str = "images") -> None:
+    def __init__(self, what: str = "", total: int = 0, unit: str = "images", done: int = 0) -> None:
         self._what, self._total, self._unit = what, total, unit
-        self._done = 0
+        self._first = self._done = done
+        self._note = ""
         self._started = self._said = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
@@ -40,15 +44,18 @@ class _Plain:
         if now - self._said < LINE_SECONDS or not self._done < self._total:
             return
         self._said = now
-        rate = self._done / (now - self._started)
+        rate = max(self._done - self._first, 1e-9) / max(now - self._started, 1e-9)
         minutes, seconds = divmod(round((self._total - self._done) / rate), 60)
         self.say(
-            f"{self._what}: {self._done} of {self._total} {self._unit}, {rate:.1f} per second, "
-            f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
+            f"{self._what}: {self._done:,} of {self._total:,} {self._unit}, {rate:.1f} per second, "
+            f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left{f'; {self._note}' if self._note else ''}"
         )
 
     def describe(self, what: str) -> None:
         self._what = what
+
+    def annotate(self, text: str) -> None:
+        self._note = text
 
     def say(self, text: str) -> None:
         from padinv.cli.console import say
@@ -73,18 +80,25 @@ class _Rich:
     def describe(self, what: str) -> None:
         self._progress.update(self._task, description=what)  # type: ignore[attr-defined]
 
+    def annotate(self, text: str) -> None:
+        self._progress.update(self._task, note=text)  # type: ignore[attr-defined]
+
     def say(self, text: str) -> None:
         self._progress.console.print(f"padinv: {shown(text)}", markup=False, highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
 
 
 @contextmanager
-def progress_bar(what: str, total: int, unit: str = "images") -> Iterator[Bar]:
-    """A bar over `total` units on a terminal; elsewhere a line every `LINE_SECONDS`; under --quiet nothing."""
+def progress_bar(what: str, total: int, unit: str = "images", *, done: int = 0) -> Iterator[Bar]:
+    """A bar over `total` units on a terminal; elsewhere a line every `LINE_SECONDS`; under --quiet nothing.
+
+    Args:
+        done: units that an earlier run has done; they do not count in the rate.
+    """
     if settings.quiet:
         yield _Silent()
         return
     if total < 2 or not sys.stderr.isatty():
-        yield _Plain(what, total, unit)
+        yield _Plain(what, total, unit, done)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -101,6 +115,7 @@ def progress_bar(what: str, total: int, unit: str = "images") -> Iterator[Bar]:
         MofNCompleteColumn(),
         Rate(),
         TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield _Rich(progress, progress.add_task(what, total=total))
+        yield _Rich(progress, progress.add_task(what, total=total, completed=done, note=""))

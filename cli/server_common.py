@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from padinv.cli.console import say
+from padinv.runtime.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from padinv.runtime.model import Model
@@ -28,8 +29,6 @@ def require_server_packages(extra: str, what: str) -> None:
     Raises:
         MissingPackageError
     """
-    from padinv.runtime.errors import MissingPackageError
-
     for name, package in PACKAGES.items():
         if find_spec(name) is None:
             raise MissingPackageError(package, extra, what)

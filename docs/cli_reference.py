@@ -16,7 +16,8 @@ OUT = Path(__file__).parent / "reference" / "cli.md"
 
 def help_of(words: list[str]) -> str:
     """What `padinv WORDS --help` prints, 100 columns wide."""
-    result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"})
+    plain = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+    result = CliRunner().invoke(app, [*words, "--help"], env=plain, prog_name="padinv")
     if result.exit_code:
         raise SystemExit(f"padinv {' '.join(words)} --help failed: {result.output}")
     return re.sub(r"[ \t]+\n", "\n", result.output).strip()

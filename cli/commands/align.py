@@ -15,6 +15,7 @@ from padinv.runtime.folders.result import FolderResult
 
 
 def command(
+    *,
     paths: Annotated[
         list[str],
         typer.Argument(metavar="PATH...", help="Pictures, folders of pictures (recursive), or glob patterns."),

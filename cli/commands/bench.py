@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from padinv.cli import options as opt
-from padinv.runtime.backends import BACKENDS, PRECISIONS
+from padinv.cli.console import say
+from padinv.cli.json_output import print_json, skipped_input
+from padinv.cli.progress import progress_bar
+from padinv.export.run_benchmark import Options, run_benchmark, save_fastest
+from padinv.runtime.backends import PRECISIONS, default_threads
+from padinv.runtime.errors import UsageError
 from padinv.runtime.text import printable
 
 DEFAULT_OUT = Path("padinv-out/bench")
 
 
 def _numbers(text: str, flag: str) -> list[int]:
-    from padinv.runtime.errors import UsageError
-
     try:
         values = sorted({int(part) for part in text.split(",")})
     except ValueError:
@@ -28,16 +30,9 @@ def _numbers(text: str, flag: str) -> list[int]:
 
 
 def command(
+    *,
     model: opt.ModelOption = None,
-    backend: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--backend",
-            metavar="NAME",
-            callback=opt.one_of(BACKENDS),
-            help="Measure only this backend; may be repeated.",
-        ),
-    ] = None,
+    backend: opt.BackendsOption = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,7 +58,7 @@ def command(
     save: Annotated[
         bool, typer.Option("--save", help="Make the fastest flags the defaults for this machine and model.")
     ] = False,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the report.")] = DEFAULT_OUT,
+    out: opt.ReportFolderOption = DEFAULT_OUT,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Measure every installed backend and precision in one alternating run.
@@ -71,11 +66,6 @@ def command(
     Encode, generate, and both together, at several batch sizes, beside eager torch and this machine's own matrix
     product. Writes a table, JSON, an SVG plot and a page; the last line says which flags are fastest here.
     """
-    from padinv.cli.console import say
-    from padinv.cli.progress import progress_bar
-    from padinv.export.run_benchmark import Options, run_benchmark
-    from padinv.runtime.backends import default_threads
-
     options = Options(
         model,
         tuple(backend or ()),
@@ -91,13 +81,12 @@ def command(
         report = run_benchmark(options, bar.say)
     files = report.write(out)
     if save:
-        from padinv.export.run_benchmark import save_fastest
-
         say(save_fastest(options, report))
     if as_json:
-        typer.echo(
-            json.dumps({**report.to_dict(), "files": [str(file) for file in files], "fastest": report.verdict()})
-        )
+        facts = report.to_dict()
+        lost = [skipped_input(problem, code="backend") for problem in report.measured.problems]
+        shown = {**facts, "files": [str(file) for file in files], "fastest": report.verdict()}
+        print_json(facts["rows"], shown, skipped=lost)
         return
     for problem in report.measured.problems:
         say(problem)

@@ -14,6 +14,7 @@ from padinv.runtime.folders.blend import DEFAULT_OUT, blend_folder
 
 @grouped
 def command(
+    *,
     a: Annotated[str, typer.Argument(metavar="A", help="Gives the facial features: a picture, inversion or folder.")],
     b: Annotated[
         list[str],
@@ -24,7 +25,7 @@ def command(
     how: opt.Editing,
     out: opt.PictureOutOption = DEFAULT_OUT,
     layers: Annotated[
-        str | None, typer.Option("--layers", help="Latent codes taken from A, like 0-6 or 7-; all if left out.")
+        str | None, typer.Option("--layers", help="Latent codes taken from A, like 0-6 or 7-; all if omitted.")
     ] = None,
     strength: opt.StrengthOption = 1.0,
     style_mixing: Annotated[

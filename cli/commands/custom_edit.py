@@ -37,6 +37,7 @@ class COMMAND(HelpCommand):
 
 @grouped
 def command(
+    *,
     how: opt.Editing,
     targets: Annotated[
         list[str] | None, typer.Argument(metavar="TARGET...", help="Further targets, so that shell patterns work.")
@@ -73,7 +74,11 @@ def command(
     ] = "1",
     mask: Annotated[
         Path | None,
-        typer.Option("--mask", metavar="PICTURE", help="White where auto compares: as A's picture, or a square face."),
+        typer.Option(
+            "--mask",
+            metavar="PICTURE",
+            help="Mask for --space auto: white pixels are compared. A's size, or a square aligned face.",
+        ),
     ] = None,
     region: opt.RegionOption = None,
     resolutions: opt.ResolutionsOption = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -11,13 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from padinv.cli import options as opt
-from padinv.runtime.errors import exit_code
+from padinv.cli.console import say
+from padinv.cli.json_output import print_json, skipped_input
+from padinv.cli.progress import progress_bar
+from padinv.datasets import DatasetSettings, prepare_dataset
+from padinv.picture_sources import open_pictures
+from padinv.runtime.alignment.templates import read_template
+from padinv.runtime.errors import ExitCode, exit_code
+from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
     from padinv.datasets import DatasetSummary
 
 
 def command(
+    *,
     source: Annotated[
         str,
         typer.Argument(
@@ -56,8 +63,8 @@ def command(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep pictures that equal another one pixel by pixel.")
     ] = False,
-    shard: Annotated[int, typer.Option(min=1, help="Pictures of a tar shard.")] = 10_000,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take the first pictures only, by name.")] = None,
+    shard: Annotated[int, typer.Option(min=1, help="Pictures per tar shard.")] = 10_000,
+    limit: opt.LimitOption = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; one for each processor core if omitted.")] = None,
     as_json: opt.JsonOption = False,
 ) -> None:
@@ -66,12 +73,6 @@ def command(
     Damaged pictures and duplicates are left out and listed. NAME.html has statistics and a contact sheet. The same
     command continues after an interruption, and does nothing when the archive exists.
     """
-    from padinv.cli.console import say
-    from padinv.cli.progress import progress_bar
-    from padinv.datasets import DatasetSettings, prepare_dataset
-    from padinv.picture_sources import open_pictures
-    from padinv.runtime.alignment.templates import read_template
-
     pictures = open_pictures(source)
     target = out or Path(f"{Path(pictures.title).stem}-{size}.zip")
     chosen = read_template(template).code if align != "never" else None
@@ -86,29 +87,29 @@ def command(
         say(f"skipped: {sentence}")
     if len(summary.skipped) > 20:
         say(f"skipped: {len(summary.skipped) - 20} more pictures, listed in {target.with_suffix('.html')}")
-    typer.echo(_json(summary) if as_json else _text(summary, time.perf_counter() - started))
-    raise typer.Exit(exit_code(usable=1, failed=len(summary.skipped)))
+    code = exit_code(usable=1, failed=len(summary.skipped))
+    if as_json:
+        _print_json(summary, code)
+    else:
+        typer.echo(_text(summary, time.perf_counter() - started))
+    raise typer.Exit(code)
 
 
-def _json(summary: DatasetSummary) -> str:
-    return json.dumps(
-        {
-            "schema": 1,
-            "status": exit_code(usable=1, failed=len(summary.skipped)).name.lower(),
-            "out": str(summary.out),
-            "val": None if summary.val is None else str(summary.val),
-            "pictures": summary.pictures,
-            "val_pictures": summary.val_pictures,
-            "skipped": [{"reason": sentence} for sentence in summary.skipped],
-            "duplicates": [list(pair) for pair in summary.duplicates],
-            "existed": summary.existed,
-        }
-    )
+def _print_json(summary: DatasetSummary, code: ExitCode) -> None:
+    made = [(summary.out, summary.pictures), (summary.val, summary.val_pictures)]
+    facts = {
+        "out": str(summary.out),
+        "val": None if summary.val is None else str(summary.val),
+        "pictures": summary.pictures,
+        "val_pictures": summary.val_pictures,
+        "duplicates": [list(pair) for pair in summary.duplicates],
+        "existed": summary.existed,
+    }
+    results = [{"file": str(path), "pictures": count} for path, count in made if path is not None]
+    print_json(results, facts, code=code, skipped=map(skipped_input, summary.skipped))
 
 
 def _text(summary: DatasetSummary, seconds: float) -> str:
-    from padinv.runtime.text import printable
-
     made = summary.pictures + summary.val_pictures
     parts = [f"{made:,} pictures " + ("there already" if summary.existed else f"in {seconds:.1f} s")]
     if summary.resumed:

@@ -16,6 +16,7 @@ from padinv.runtime.model import Model
 
 
 def command(
+    *,
     out: opt.OutOption = Path("padinv-out/demo"),
     model: opt.ModelOption = None,
     backend: opt.BackendOption = "auto",

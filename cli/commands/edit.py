@@ -16,6 +16,7 @@ from padinv.runtime.folders.edit import DEFAULT_OUT, edit_folder
 
 @grouped
 def command(
+    *,
     directions: Annotated[
         str,
         typer.Argument(

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from padinv.cli import options as opt
-from padinv.runtime.errors import UsageError
+from padinv.cli.common import open_in_browser, settings
+from padinv.cli.console import say
+from padinv.cli.json_output import print_json, skipped_input
+from padinv.cli.progress import progress_bar
+from padinv.evaluation.bootstrap import interval_text
+from padinv.evaluation.evaluate import measure
+from padinv.evaluation.metrics import open_metrics, require_lpips_nets
+from padinv.evaluation.models import open_subject
+from padinv.evaluation.page import Evaluation, groupings_of, write_evaluation_page
+from padinv.evaluation.results import report_on, write_comparison
+from padinv.picture_sources import open_named
+from padinv.runtime.errors import MismatchError, OutputError, UsageError, exit_code
 from padinv.runtime.files import require_files
 from padinv.runtime.text import printable
 
@@ -29,6 +42,7 @@ def _weights(given: list[str]) -> dict[str, Path]:
 
 
 def command(
+    *,
     paths: Annotated[
         list[str] | None,
         typer.Argument(
@@ -44,18 +58,18 @@ def command(
         ),
     ] = None,
     vs: Annotated[
-        Path | None, typer.Option("--vs", metavar="RUN|BUNDLE", help="Another one, on the same pictures.")
+        Path | None, typer.Option("--vs", metavar="RUN|BUNDLE", help="A second model, on the same pictures.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results, a CSV and a JSON a model.")] = Path(
-        "padinv-out"
-    ),
-    limit: Annotated[int | None, typer.Option(min=1, help="Take the first pictures only, by name.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the results: a CSV and a JSON file per model.")
+    ] = Path("padinv-out"),
+    limit: opt.LimitOption = None,
     lpips_weights: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=FILE",
             help="torchvision's weights of an LPIPS backbone (alex, vgg, squeeze); may be repeated. Others are taken "
-            "from the torch hub cache.",
+            "from what padinv fetch or torch cached.",
         ),
     ] = None,
     identity_weights: Annotated[
@@ -101,18 +115,6 @@ def command(
     Images are compared as floats in [-1, 1], clamped, before rounding. Means come with 95 % bootstrap intervals, and
     --vs with the paired difference and ratio. A bundle is measured without torch, except for LPIPS and identity.
     """
-    from padinv.cli.common import open_in_browser, settings
-    from padinv.cli.console import say
-    from padinv.cli.output import SCHEMA
-    from padinv.cli.progress import progress_bar
-    from padinv.evaluation.evaluate import measure
-    from padinv.evaluation.metrics import open_metrics, require_lpips_nets
-    from padinv.evaluation.models import open_subject
-    from padinv.evaluation.page import Evaluation, groupings_of, write_evaluation_page
-    from padinv.evaluation.results import report_on, write_comparison
-    from padinv.picture_sources import open_named
-    from padinv.runtime.errors import InputError, MismatchError, OutputError, exit_code
-
     weights = _weights(lpips_weights or [])
     require_lpips_nets(weights)
     require_files(*weights.values(), identity_weights)
@@ -151,10 +153,8 @@ def command(
             say(f"no browser could be started; the report is {page}")
     code = exit_code(usable=len(results), failed=len(skipped))
     if as_json:
-        head = {"schema": SCHEMA, "status": code.name.lower(), "results": document["models"]}
-        head["report"] = None if page is None else str(page)
-        lost = [{"path": None, "reason": sentence, "code": InputError.code} for sentence in skipped]
-        typer.echo(json.dumps({**head, "skipped": lost, **document}, indent=2))
+        shown = {"report": None if page is None else str(page), **document}
+        print_json(document["models"], shown, code=code, skipped=map(skipped_input, skipped))
     elif not settings.quiet:
         _print(document, metrics, results)
         if page is not None:
@@ -178,12 +178,6 @@ def _arguments(paths: list[str], model: Path | None, data: str | None) -> tuple[
 
 
 def _print(document: dict[str, Any], metrics: Metrics, results: list[Measured]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from padinv.evaluation.bootstrap import interval_text
-
     models = document["models"]
     comparison = document.get("comparison", {})
     table = Table(title=None)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from padinv.cli import options as opt
+from padinv.cli.console import say
+from padinv.cli.json_output import print_json, skipped_input
+from padinv.cli.progress import progress_bar
+from padinv.export.export_bundle import Options, export_bundle, steps
+from padinv.export.extend_bundle import extend_bundle
+from padinv.export.trt_build import BatchProfile, EngineOptions
+from padinv.runtime.bundle import MANIFEST, read_bundle
 from padinv.runtime.errors import ExitCode, UsageError
 from padinv.runtime.files import require_files
 from padinv.runtime.model_names import find_model, is_model_name
 from padinv.runtime.text import printable
 
+if TYPE_CHECKING:
+    from padinv.export.add_engines import Result
+
 
 def command(
+    *,
     source: Annotated[
         Path | None,
         typer.Argument(
@@ -33,7 +45,7 @@ def command(
             help="Folder of the bundle to write; if omitted, BUNDLE itself is extended.",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model; the folder's if left out.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; the folder's if omitted.")] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also float16 graphs (and engines, with --trt).")] = False,
     compact: Annotated[
         bool,
@@ -64,23 +76,19 @@ def command(
         typer.Option("--tune", help="Also graphs with each layer in the form that is fastest on this processor."),
     ] = False,
     opset: Annotated[
-        int | None, typer.Option(min=17, max=21, help="ONNX opset; 18 if left out.", show_default=False)
+        int | None, typer.Option(min=17, max=21, help="ONNX opset; 18 if omitted.", show_default=False)
     ] = None,
     card: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Model card (Markdown) to take along; else one is written.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
+    as_json: opt.JsonOption = False,
 ) -> None:
     """Export RUN, or a generator and an encoder, as a model bundle for the torch-free runtime.
 
     Every graph is run in onnxruntime against torch at batch 1, 3 and 8; a difference above 1e-4 aborts the export with
     nothing written. The differences are stored in the bundle's model.json.
     """
-    from padinv.cli.console import say
-    from padinv.cli.progress import progress_bar
-    from padinv.export.trt_build import BatchProfile, EngineOptions
-    from padinv.runtime.bundle import MANIFEST, read_bundle
-
     profile = None if batch is None else BatchProfile.parse(batch)
     for flag, given in (
         ("--batch", batch is not None),
@@ -101,9 +109,6 @@ def command(
     files = [path for path in (source, generator, encoder) if path is not None and not is_model_name(path)]
     require_files(*files, folders=True)  # before torch is asked for
     require_files(card)
-    from padinv.export.add_engines import Result
-    from padinv.export.export_bundle import Options, export_bundle, steps
-    from padinv.export.extend_bundle import extend_bundle
 
     engines = EngineOptions(profile, level, version_compatible, hardware_compatible) if trt else None
     options = Options(name, fp16, compact, weights, opset, card, engines, overwrite, tune)
@@ -135,16 +140,27 @@ def command(
             assert out is not None  # checked above
             result = export_bundle(pair, out, options, step)
         bar.advance()
-    for line in summary(result.bundle.manifest):
-        typer.echo(line)
     folder = result.bundle.folder
-    typer.echo(printable(f"wrote {folder}: try it with: padinv invert PICTURE --model {folder}"))
+    if as_json:
+        _print_json(result)
+    else:
+        for line in summary(result.bundle.manifest):
+            typer.echo(line)
+        typer.echo(printable(f"wrote {folder}: try it with: padinv invert PICTURE --model {folder}"))
     if result.problem is not None:
         say(
             f"the ONNX graphs are in {folder}, but no TensorRT engines: {result.problem}; the same command adds them "
             "in place once that is solved"
         )
         raise typer.Exit(ExitCode.PARTLY)
+
+
+def _print_json(result: Result) -> None:
+    manifest = result.bundle.manifest
+    shown = ("name", "generator_hash", "parity", "engines", "tuned")
+    lost = [] if result.problem is None else [skipped_input(str(result.problem), code="engines")]
+    made = {"folder": str(result.bundle.folder), **{key: manifest[key] for key in shown if key in manifest}}
+    print_json([made], code=ExitCode.PARTLY if lost else ExitCode.DONE, skipped=lost)
 
 
 def summary(manifest: dict[str, object]) -> list[str]:

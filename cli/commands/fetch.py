@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from padinv.cli import options as opt
+from padinv.cli.console import say
+from padinv.cli.json_output import print_json
+from padinv.cli.progress import progress_bar
+from padinv.losses.weight_files import KNOWN, find_cached, known
+from padinv.runtime.download import cache_folder, download
 from padinv.runtime.text import printable
 
 
 def command(
+    *,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME...]", help="Files to fetch; the list of known ones if left out."),
+        typer.Argument(metavar="[NAME...]", help="Files to fetch; the list of known ones if omitted."),
     ] = None,
-    to: Annotated[
-        Path | None, typer.Option("--to", metavar="FOLDER", help="Where to put them; padinv's cache if left out.")
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", "--to", metavar="DIR", help="Where to put them; padinv's cache if omitted."),
     ] = None,
     as_json: opt.JsonOption = False,
 ) -> None:
     """Fetch weight files that losses, metrics and baselines need, or list the known ones.
 
     Only https addresses are used, an interrupted download continues, and a file appears only when it is whole. Every
-    file has its own licence, which is printed; files of published checksum are checked against it.
+    file has its own licence, which is printed; files with a published checksum are checked against it.
     """
-    from padinv.cli.console import say
-    from padinv.cli.progress import progress_bar
-    from padinv.losses.weight_files import find_cached, known
-    from padinv.runtime.download import cache_folder, download
-
     if not names:
         _list(as_json)
         return
     chosen = [known(name) for name in dict.fromkeys(names)]
-    folder = to or cache_folder()
+    folder = out or cache_folder()
     done: list[dict[str, Any]] = []
     for entry in chosen:
         target = folder / entry.file
-        there = target if target.is_file() else find_cached(entry.name) if to is None else None
+        there = target if target.is_file() else find_cached(entry.name) if out is None else None
         if there is not None:
             done.append({"name": entry.name, "path": str(there), "fetched": False})
             if not as_json:
@@ -62,13 +63,11 @@ def command(
         if not as_json:
             typer.echo(printable(f"wrote {target} (SHA-256 {digest}, {checked})"))
     if as_json:
-        typer.echo(json.dumps(done, indent=2))
+        print_json(done)
 
 
 def _list(as_json: bool) -> None:
     """What can be fetched, and what is there."""
-    from padinv.losses.weight_files import KNOWN, find_cached
-
     facts = [
         {
             "name": e.name, "file": e.file, "megabytes": e.size, "what": e.what, "terms": e.terms, "url": e.url,
@@ -77,7 +76,7 @@ def _list(as_json: bool) -> None:
         for e in KNOWN.values()
     ]  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
     for fact in facts:
         state = f"at {fact['path']}" if fact["path"] else f"about {fact['megabytes']} MB"

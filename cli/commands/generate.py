@@ -18,11 +18,12 @@ from padinv.runtime.folders.generate import DEFAULT_OUT, generate_images, render
 
 @grouped
 def command(
+    *,
     how: opt.Running,
     inversions: Annotated[
         list[Path] | None, typer.Argument(metavar="[INVERSION...]", help="Inversion files to render instead of seeds.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help="Seeds, like 0-15 or 1,5,9; 0-15 if left out.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Seeds, like 0-15 or 1,5,9; 0-15 if omitted.")] = None,
     truncation: Annotated[
         float, typer.Option("--truncation", help="Truncation psi: 1 is off, 0 gives the average image.")
     ] = 1.0,
@@ -44,7 +45,7 @@ def command(
         raise UsageError("--save-inversions goes with --seeds: the inversions given are files already")
     chosen = [] if inversions else parse_seeds(seeds if seeds is not None else "0-15")
     model = how.load()
-    with EventPrinter() as show:
+    with EventPrinter(as_json=as_json) as show:
         common: dict[str, Any] = {
             "out": out,
             "model": model,

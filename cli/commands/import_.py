@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from padinv.cli import options as opt
-from padinv.runtime.errors import OutputError, UsageError
-from padinv.runtime.files import require_files
+from padinv.cli.json_output import print_json
+from padinv.cli.progress import progress_bar
+from padinv.runtime.alignment.templates import read_template
+from padinv.runtime.errors import InputError, OutputError, UsageError
+from padinv.runtime.files import atomic_path, require_files, sha256_file
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -22,11 +30,13 @@ _KEY = "padinv-import"  # of the PNG text chunk that says what a grid shows
 
 
 def command(
+    *,
     file: Annotated[
         Path,
         typer.Argument(
+            metavar="FILE",
             help="NVIDIA's .pkl; rosinality's, pSp's, e4e's, ReStyle's .pt; GenForce's, Hammer's, the paper's .pth; "
-            "recognised by content."
+            "recognised by content.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.safetensors", help="File to write.")],
@@ -51,7 +61,7 @@ def command(
             "--padded-layers",
             min=1,
             max=5,
-            help="With --encoder: layers that a shared padding map serves, where the file does not say; 4 if left out.",
+            help="With --encoder: layers that a shared padding map serves, where the file does not say; 4 if omitted.",
         ),
     ] = None,
     encoder_type: Annotated[
@@ -64,7 +74,7 @@ def command(
             "--refinements",
             min=1,
             max=20,
-            help="With --encoder: how often ReStyle's encoder looks at its reconstruction; 5 if left out.",
+            help="With --encoder: how often ReStyle's encoder looks at its reconstruction; 5 if omitted.",
         ),
     ] = None,
     template: Annotated[
@@ -99,7 +109,7 @@ def command(
     grid = out.with_suffix(".png")
     if os.path.lexists(out) and not overwrite:
         record = _finished(file, out, kind, chosen)
-        _print(record, as_json, [f"{out} is this import already; nothing was done"])
+        _print(record, out, as_json, [f"{out} is this import already; nothing was done"])
         return
 
     from padinv.checkpoints.convert import EncoderOptions, import_encoder, import_generator
@@ -122,13 +132,11 @@ def command(
 
             shape = grid_shape(foreign.spec.resolution)
             written.append(_draw(draw_generator(foreign), shape, grid, record["sha256"], overwrite))
-    _print(record, as_json, written)
+    _print(record, out, as_json, written)
 
 
 def _template(text: str) -> str | None:
     """--template -> what a `ModelSpec` records, or 'auto'."""
-    from padinv.runtime.alignment.templates import read_template
-
     return {"auto": "auto", "none": None}[text] if text in ("auto", "none") else read_template(text).code
 
 
@@ -139,8 +147,6 @@ def _finished(file: Path, out: Path, kind: str, template: str | None) -> dict[st
         OutputError: it is anything else.
     """
     from padinv.checkpoints.native import read_header
-    from padinv.runtime.errors import InputError
-    from padinv.runtime.files import sha256_file
 
     try:
         header = read_header(out) if out.is_file() else None
@@ -160,11 +166,7 @@ def _finished(file: Path, out: Path, kind: str, template: str | None) -> dict[st
 
 def _draw(tiles: Iterable[np.ndarray], shape: tuple[int, int], grid: Path, sha256: str, overwrite: bool) -> str:
     """Draw a grid and write it; what came of it."""
-    from PIL.PngImagePlugin import PngInfo
-
     from padinv.checkpoints.preview_grid import arrange
-    from padinv.cli.progress import progress_bar
-    from padinv.runtime.files import atomic_path
 
     if os.path.lexists(grid) and not overwrite and not _is_grid(grid):
         return f"{grid} exists and is another picture, so no samples were drawn; try --overwrite"
@@ -181,8 +183,6 @@ def _draw(tiles: Iterable[np.ndarray], shape: tuple[int, int], grid: Path, sha25
 
 
 def _is_grid(path: Path) -> bool:
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with Image.open(path) as image:
             return _KEY in image.info
@@ -193,15 +193,11 @@ def _is_grid(path: Path) -> bool:
 _LABELS = {"sha256": "SHA-256", "z_dim": "z", "w_dim": "w", "const": "constant predicted", "w_avg": "average code"}
 
 
-def _print(record: dict[str, Any], as_json: bool, written: list[str]) -> None:
+def _print(record: dict[str, Any], out: Path, as_json: bool, written: list[str]) -> None:
     """The record as a table, or as JSON."""
     if as_json:
-        typer.echo(json.dumps({**record, "done": written}, indent=2))
+        print_json([{"file": str(out), **record}], {**record, "done": written})
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     table = Table(show_header=False, box=box.SIMPLE)
     table.add_column(no_wrap=True)

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from padinv.cli import options as opt
+from padinv.cli.console import say
 from padinv.cli.info_summary import summary
+from padinv.cli.json_output import print_json
+from padinv.cli.output import save_sheet
+from padinv.runtime.batch.sources import Reader
+from padinv.runtime.describe import describe, is_own_file
+from padinv.runtime.errors import BundleError, ExitCode
 from padinv.runtime.hub.address import is_hub_address, parse_address
+from padinv.runtime.hub.directions import find_direction
+from padinv.runtime.model import Model
 from padinv.runtime.model_names import find_model, is_model_name
+from padinv.runtime.reports.padding_picture import padding_distance, padding_picture
 from padinv.runtime.text import printable
 
 DEFAULT_DRAWING = Path("padinv-out/padding.png")
 
 
 def command(
+    *,
     path: Annotated[
         Path | None,
         typer.Argument(
+            metavar="[PATH]",
             help="A model bundle, an inversion, a picture, a network file, a run folder, or a checkpoint of another "
-            "project; or a model by name, such as hf:USER/NAME. The built-in model if left out."
+            "project; or a model by name, such as hf:USER/NAME. The built-in model if omitted.",
         ),
     ] = None,
     padding: Annotated[
@@ -48,7 +58,6 @@ def command(
     if padding is not None:
         _draw_padding(padding, path or model, out, overwrite, as_json)
         return
-    from padinv.runtime.describe import describe, is_own_file
 
     if path is None or is_hub_address(path) or is_model_name(path):
         path = _find_named(path)
@@ -58,22 +67,28 @@ def command(
         facts = describe_checkpoint(path)
     else:
         facts = describe(path)
+    damage = _damage(facts)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        error = {"error": {"code": BundleError.code, "message": damage}} if damage else {}
+        print_json([facts], {**facts, **error}, code=ExitCode.FAILED if damage else ExitCode.DONE)
     else:
         for line in lines(facts) if verbose else summary(facts):
             typer.echo(line)
-    if facts.get("intact") is False:
-        from padinv.runtime.errors import BundleError
+    if damage:
+        say(f"error: {damage}")
+        raise typer.Exit(ExitCode.FAILED)
 
-        problems = [entry["problem"] for entry in facts["files"].values() if entry["state"] != "ok"]
-        raise BundleError("; ".join(problems[:3]) + (f"; {len(problems) - 3} more" if len(problems) > 3 else ""))
+
+def _damage(facts: dict[str, Any]) -> str:
+    """What is wrong with the files of a bundle; '' where they are whole."""
+    if facts.get("intact") is not False:
+        return ""
+    problems = [entry["problem"] for entry in facts["files"].values() if entry["state"] != "ok"]
+    return "; ".join(problems[:3]) + (f"; {len(problems) - 3} more" if len(problems) > 3 else "")
 
 
 def _find_named(path: Path | None) -> Path:
     """The folder of a model by name, or the file of a direction of a hub."""
-    from padinv.runtime.hub.directions import find_direction
-
     if path is not None and is_hub_address(path) and parse_address(path).direction is not None:
         return find_direction(path)
     return find_model(path)
@@ -81,26 +96,23 @@ def _find_named(path: Path | None) -> Path:
 
 def _draw_padding(what: str, model: Path | None, out: Path, overwrite: bool, as_json: bool) -> None:
     """Draw the padding of a picture or inversion file, and print how large it is at each resolution."""
-    from padinv.cli.output import save_sheet
-    from padinv.runtime.batch.sources import Reader
-    from padinv.runtime.model import Model
-    from padinv.runtime.reports.padding_picture import padding_distance, padding_picture
-
     reader = Reader.open(Model.load(model, "cpu"))
     loaded = reader.load(what)
     assert loaded.inversion is not None
     drawing = padding_picture(reader.model, loaded.inversion, loaded.source.name)
     made = save_sheet(out, drawing, overwrite=overwrite)
     distance = padding_distance(reader.model, loaded.inversion)
+    code = ExitCode.DONE if made else ExitCode.FAILED
     facts = {name: {"mean": float(d.mean()), "largest": float(d.max())} for name, d in distance.items()}
     if as_json:
-        typer.echo(json.dumps({"padding": facts, "drawing": made.get("sheet")}, indent=2))
+        file = made.get("sheet")
+        print_json([{"file": file}] if file else [], {"padding": facts, "drawing": file}, code=code)
     else:
         for line in lines({name: f"mean {f['mean']:.3f}, largest {f['largest']:.3f}" for name, f in facts.items()}):
             typer.echo(line)
         if made:
             typer.echo(printable(f"open {out}"))
-    raise typer.Exit(0 if made else 1)
+    raise typer.Exit(code)
 
 
 def lines(facts: dict[str, Any], indent: str = "") -> list[str]:

@@ -15,6 +15,7 @@ from padinv.runtime.folders.interpolate import DEFAULT_OUT, interpolate_folder
 
 @grouped
 def command(
+    *,
     paths: Annotated[
         list[str],
         typer.Argument(

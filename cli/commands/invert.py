@@ -29,6 +29,7 @@ Engine = Literal["local", "ray"]
 
 @grouped
 def command(
+    *,
     paths: Annotated[
         list[str],
         typer.Argument(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from padinv.cli import options as opt
-from padinv.runtime.errors import ExitCode
+from padinv.cli.console import say
+from padinv.cli.hub_progress import megabytes
+from padinv.cli.json_output import print_json, skipped_input
+from padinv.runtime.errors import ExitCode, HubError, UsageError
+from padinv.runtime.hub.address import HubAddress, parse_address
+from padinv.runtime.hub.cache import RepositoryCache, folder_bytes
+from padinv.runtime.hub.client import require_network
+from padinv.runtime.hub.known_models import known_models, newer_version
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -18,6 +24,7 @@ _COLUMNS = ("model", "where", "size", "pixels", "domain", "licence", "version", 
 
 
 def command(
+    *,
     updates: Annotated[
         bool, typer.Option("--updates", help="Ask the hub whether it has newer versions of the cached models.")
     ] = False,
@@ -31,8 +38,6 @@ def command(
 
     Nothing is fetched. A name of a hub stands for the commit that was fetched, until padinv pull fetches a newer one.
     """
-    from padinv.runtime.hub.known_models import known_models
-
     removed = None if remove is None else _remove(remove)
     models = known_models()
     newer, problems = _newer(models) if updates else ({}, [])
@@ -40,11 +45,10 @@ def command(
     if as_json:
         facts = [{**_facts(one), **({"newer": newer.get(one.name)} if updates else {})} for one in models]
         more = {} if removed is None else {"removed_bytes": removed}
-        typer.echo(json.dumps({"schema": 1, "status": code.name.lower(), "models": facts, **more}, indent=2))
+        lost = [skipped_input(sentence, code="hub") for sentence in problems]
+        print_json(facts, {"models": facts, **more}, code=code, skipped=lost)
         raise typer.Exit(code)
     if removed is not None:
-        from padinv.cli.hub_progress import megabytes
-
         typer.echo(f"removed {remove} from the cache: {megabytes(removed)}")
         raise typer.Exit(code)
     _print(models)
@@ -57,10 +61,6 @@ def command(
 
 def _remove(text: str) -> int:
     """Remove a model from the cache; how many bytes that freed."""
-    from padinv.runtime.errors import UsageError
-    from padinv.runtime.hub.address import parse_address
-    from padinv.runtime.hub.cache import RepositoryCache, folder_bytes
-
     address = parse_address(text)
     cache = RepositoryCache(address.repository)
     commit = cache.commit_of(address.revision) if address.revision else None
@@ -75,12 +75,6 @@ def _remove(text: str) -> int:
 
 def _newer(models: list[KnownModel]) -> tuple[dict[str, str], list[str]]:
     """Name -> commit that the hub has now, and a sentence for every model that could not be asked about."""
-    from padinv.cli.console import say
-    from padinv.runtime.errors import HubError
-    from padinv.runtime.hub.address import HubAddress
-    from padinv.runtime.hub.client import require_network
-    from padinv.runtime.hub.known_models import newer_version
-
     found, problems = {}, []
     for one in models:
         if "main" not in one.pinned:
@@ -113,8 +107,6 @@ def _facts(one: KnownModel) -> dict[str, Any]:
 
 
 def _print(models: list[KnownModel]) -> None:
-    from padinv.cli.hub_progress import megabytes
-
     rows: list[tuple[str, ...]] = [_COLUMNS]
     for one in models:
         pixels = "directions" if one.resolution is None and not one.problem else str(one.resolution or "damaged")
@@ -128,6 +120,4 @@ def _print(models: list[KnownModel]) -> None:
         typer.echo(printable("  ".join([*cells, row[-1]]).rstrip()))
     for one in models:
         if one.problem:
-            from padinv.cli.console import say
-
             say(f"{one.problem}; remove it with: padinv models --remove {one.name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from padinv.cli import options as opt
+from padinv.cli.hub_progress import megabytes
+from padinv.cli.json_output import print_json
+from padinv.export.atomic_folder import staged_folder
+from padinv.runtime.errors import UsageError
+from padinv.runtime.files import write_bytes
+from padinv.runtime.hub.address import parse_address
+from padinv.runtime.hub.cache import RepositoryCache
+from padinv.runtime.hub.directions import find_hub_directions, pull_directions
+from padinv.runtime.hub.network import forbid_network
+from padinv.runtime.hub.pull import DirectionsOnlyError, Pulled, find_hub_model, pull
+from padinv.runtime.manifest import MANIFEST
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
 
 
 def command(
+    *,
     address: Annotated[
         str,
         typer.Argument(
@@ -39,10 +50,6 @@ def command(
     safetensors, JSON and text are fetched; a repository with a pickle is refused, and nothing from it is run. What was
     interrupted continues. The name stands for this commit from now on, until the next padinv pull.
     """
-    from padinv.cli.hub_progress import megabytes
-    from padinv.runtime.hub.address import parse_address
-    from padinv.runtime.hub.network import forbid_network
-
     if offline:
         forbid_network()
     try:
@@ -61,7 +68,7 @@ def command(
             "fetched_bytes": pulled.fetched,
             "out": copied,
         }
-        typer.echo(json.dumps({"schema": 1, "status": "done", **facts}, indent=2))
+        print_json([facts], facts)
         return
     was = f", before {pulled.before[:10]}" if pulled.before not in (None, pulled.commit) and pulled.before else ""
     state = f"{megabytes(pulled.fetched)} fetched" if pulled.fetched else "already here"
@@ -73,9 +80,6 @@ def command(
 
 def _pull(address: HubAddress) -> Pulled:
     """A direction, a model, or all directions of a repository that holds no model."""
-    from padinv.runtime.hub.directions import pull_directions
-    from padinv.runtime.hub.pull import DirectionsOnlyError, pull
-
     if address.direction is not None:
         return pull_directions(address)
     try:
@@ -90,10 +94,6 @@ def _find(address: HubAddress) -> Pulled:
     Raises:
         HubError: it does not hold it; the sentence says which command fetches it.
     """
-    from padinv.runtime.hub.cache import RepositoryCache
-    from padinv.runtime.hub.directions import find_hub_directions
-    from padinv.runtime.hub.pull import Pulled, find_hub_model
-
     cache = RepositoryCache(address.repository)
     commit = cache.commit_of(address.revision)
     if address.direction is None and (commit is None or cache.has_model(commit)):
@@ -110,12 +110,6 @@ def _copy(pulled: Pulled, asked: HubAddress, out: Path, overwrite: bool) -> str:
     Raises:
         UsageError: something else is there. OutputError: not writable.
     """
-    from padinv.export.atomic_folder import staged_folder
-    from padinv.runtime.errors import UsageError
-    from padinv.runtime.files import write_bytes
-    from padinv.runtime.hub.directions import find_hub_directions
-    from padinv.runtime.manifest import MANIFEST
-
     if asked.direction is None and (pulled.folder / MANIFEST).is_file():
         with staged_folder(out, overwrite) as staged:
             shutil.copytree(pulled.folder, staged, dirs_exist_ok=True)
@@ -129,9 +123,6 @@ def _copy(pulled: Pulled, asked: HubAddress, out: Path, overwrite: bool) -> str:
 
 
 def _usage(pulled: Pulled, asked: HubAddress) -> str:
-    from padinv.runtime.hub.directions import find_hub_directions
-    from padinv.runtime.manifest import MANIFEST
-
     if asked.direction is None and (pulled.folder / MANIFEST).is_file():
         return f"use it with: --model {asked}   (this very version: --model {pulled.address})"
     names = [asked.direction] if asked.direction else [path.stem for path in find_hub_directions(pulled.address)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from padinv.cli import options as opt
+from padinv.cli.common import settings
+from padinv.cli.console import say
+from padinv.cli.hub_progress import megabytes
+from padinv.cli.json_output import print_json
+from padinv.runtime.errors import UsageError
+from padinv.runtime.files import write_text
+from padinv.runtime.hub.address import is_hub_address, parse_address
+from padinv.runtime.hub.push import Plan, card_for, plan_push, send_plan
+from padinv.runtime.hub.push_directions import directions_card, plan_directions, send_directions
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
 
 
 def command(
+    *,
     what: Annotated[
         list[str],
         typer.Argument(
@@ -32,7 +41,7 @@ def command(
     ] = False,
     card: Annotated[
         Path | None,
-        typer.Option("--card", metavar="FILE.md", help="Model card with front matter; the bundle's own if left out."),
+        typer.Option("--card", metavar="FILE.md", help="Model card with front matter; the bundle's own if omitted."),
     ] = None,
     init_card: Annotated[
         Path | None,
@@ -61,9 +70,6 @@ def command(
     that the bundle's manifest lists are uploaded, each checked before; TensorRT engines stay here. Directions go to a
     repository of their own, or into the gallery of a model that the hub has already.
     """
-    from padinv.runtime.errors import UsageError
-    from padinv.runtime.hub.address import is_hub_address, parse_address
-
     sources = what[:-1]
     if not sources or not is_hub_address(what[-1]):
         raise UsageError("give what to upload and where: padinv push BUNDLE hf:USER/NAME; nothing was uploaded")
@@ -72,7 +78,12 @@ def command(
     if not of_directions and len(sources) > 1:
         raise UsageError("give one bundle, or files of directions; nothing was uploaded")
     if init_card is not None:
-        _write_card(sources, of_directions, card, init_card, figures)
+        ready = _write_card(sources, of_directions, card, init_card, figures)
+        if as_json:
+            print_json([{"file": str(init_card), "ready": ready}])
+        else:
+            first = "" if ready else "fill in the lines with TODO, and "
+            typer.echo(printable(f"wrote {init_card}: {first}give it with --card {init_card}"))
         return
     if figures is not None:
         raise UsageError("--figures goes with --init-card, which writes them into a card; nothing was uploaded")
@@ -88,55 +99,37 @@ def command(
 def _plan(
     sources: list[str], of_directions: bool, address: str, model: Path | None, card: Path | None
 ) -> Plan | DirectionsPlan:
-    from padinv.runtime.hub.push import plan_push
-    from padinv.runtime.hub.push_directions import plan_directions
-
     if of_directions:
         return plan_directions(sources, address, model=model, card=card)
     if model is not None:
-        from padinv.runtime.errors import UsageError
-
         raise UsageError("--model goes with directions: it is the model that they are for; nothing was uploaded")
     return plan_push(sources[0], address, card=card)
 
 
 def _send(plan: Plan | DirectionsPlan, public: bool, message: str | None, tag: str | None, bars: bool) -> Pushed:
-    from padinv.cli.common import settings
-    from padinv.runtime.hub.push import Plan, send_plan
-    from padinv.runtime.hub.push_directions import send_directions
-
     bars = bars and not settings.quiet
     if isinstance(plan, Plan):
         return send_plan(plan, public=public, message=message, tag=tag, bars=bars)
     return send_directions(plan, public=public, message=message, tag=tag, bars=bars)
 
 
-def _write_card(sources: list[str], of_directions: bool, card: Path | None, target: Path, figures: Path | None) -> None:
-    from padinv.runtime.errors import UsageError
-    from padinv.runtime.files import write_text
-    from padinv.runtime.hub.push import card_for
-    from padinv.runtime.hub.push_directions import directions_card
-
+def _write_card(sources: list[str], of_directions: bool, card: Path | None, target: Path, figures: Path | None) -> bool:
+    """Write a card to fill in; whether nothing in it is left to fill in."""
     if target.exists():
         raise UsageError(f"{target} exists, so it was left as it is; choose another --init-card")
     if of_directions and figures is not None:
         raise UsageError("--figures goes with a bundle; no card was written")
     text = directions_card(sources) if of_directions else card_for(sources[0], card, figures)
     write_text(target, text)
-    what = "fill in the lines with TODO, and " if "TODO" in text else ""
-    typer.echo(printable(f"wrote {target}: {what}give it with --card {target}"))
+    return "TODO" not in text
 
 
 def _announce(plan: Plan | DirectionsPlan, public: bool, dry_run: bool, as_json: bool) -> None:
     """Say what is uploaded, and for whom."""
-    from padinv.cli.common import settings
-    from padinv.cli.console import say
-    from padinv.cli.hub_progress import megabytes
-
     if as_json:
         files = [{"name": one.name, "bytes": one.size, "sha256": one.sha256} for one in plan.uploads]
         facts: dict[str, Any] = {"address": str(plan.address), "public": public, "files": files}
-        typer.echo(json.dumps({"schema": 1, "status": "done", "dry_run": True, **facts, "notes": list(plan.notes)}))
+        print_json([facts], {**facts, "dry_run": True, "notes": list(plan.notes)})
         return
     if settings.quiet:
         return
@@ -160,7 +153,7 @@ def _report(pushed: Pushed, plan: Plan | DirectionsPlan, tag: str | None, as_jso
             "removed": list(pushed.removed),
             "tag": tag,
         }
-        typer.echo(json.dumps({"schema": 1, "status": "done", **facts, "notes": list(plan.notes)}))
+        print_json([facts], {**facts, "notes": list(plan.notes)})
         return
     done = f"{len(pushed.uploaded)} files uploaded" if pushed.uploaded else "the hub holds all of it already"
     done += f", {len(pushed.removed)} of the version before removed" if pushed.removed else ""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from padinv.cli import options as opt
-from padinv.runtime.errors import UsageError
+from padinv.cli.json_output import print_json, skipped_input
+from padinv.cli.training_output import TrainingProgress
+from padinv.reproduce.options import TableOptions
+from padinv.runtime.errors import UsageError, exit_code
 from padinv.runtime.files import require_files, require_utf8
-from padinv.training.encoder.config import ARCHITECTURES, MAX_PASSES, PRESETS, TrainConfig
+from padinv.training.encoder.config import ARCHITECTURES, MAX_PASSES, PRESETS, TrainConfig, resolve
 
 Preset = Literal[PRESETS]  # type: ignore[valid-type]
 BELONGS = {
@@ -91,6 +93,7 @@ def _only_for(table: str, given: dict[str, object]) -> None:
 
 
 def command(
+    *,
     table: Annotated[
         Literal["table1", "table2", "table3", "edges"],
         typer.Argument(
@@ -231,11 +234,7 @@ def command(
     require_files(generator, init, folders=True)
     require_files(lpips_weights, face_weights, identity_weights)
     # Torch starts here and not at the top, so that --help stays fast.
-    from padinv.cli.training_progress import reporter
     from padinv.reproduce.make import make_table
-    from padinv.reproduce.options import TableOptions
-    from padinv.runtime.errors import exit_code
-    from padinv.training.encoder.config import resolve
     from padinv.training.launch import process_count, set_threads
 
     if process_count(device) > 1:
@@ -270,14 +269,12 @@ def command(
         device=device,
         resamples=resamples,
     )
-    report = reporter()
+    report = TrainingProgress()
     made = make_table(table, options, report)
     files = [str(path) for path in made.write(out)]
     code = exit_code(usable=1, failed=len(made.skipped))
     if as_json:
-        lost = [{"path": None, "reason": sentence, "code": "skipped"} for sentence in made.skipped]
-        head = {"schema": 1, "status": code.name.lower(), "results": files}
-        typer.echo(json.dumps({**head, **made.to_dict(), "skipped": lost}, indent=2))
+        print_json(files, made.to_dict(), code=code, skipped=map(skipped_input, made.skipped))
     else:
         typer.echo(made.markdown())
     report.message(f"written: {', '.join(files)}")

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from padinv.cli import options as opt
+from padinv.cli.provenance import marking
+from padinv.cli.server_common import announce_address, open_app, require_server_packages, run_app, served_hosts
+from padinv.runtime.model import Model
 from padinv.runtime.server.limits import MIB, Limits
 
 DEFAULT_PORT = 8000
@@ -26,6 +29,7 @@ MaxPixelsOption = Annotated[
 
 
 def command(
+    *,
     model: opt.ModelOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = DEFAULT_PORT,
@@ -59,12 +63,8 @@ def command(
 
     Concurrent requests share runs of the model. SIGTERM and Ctrl-C end the service after the requests it has accepted.
     """
-    from padinv.cli.provenance import marking
-    from padinv.cli.server_common import announce_address, open_app, require_server_packages, run_app, served_hosts
-
     require_server_packages("serve", "padinv serve")
     from padinv import __version__
-    from padinv.runtime.model import Model
     from padinv.runtime.server.app import create_app
 
     limits = Limits(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
+import webbrowser
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,16 +13,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from padinv.cli import options as opt
+from padinv.cli.provenance import marking
+from padinv.cli.server_common import announce_address, open_app, require_server_packages, run_app, served_hosts
+from padinv.runtime.errors import InputError
+from padinv.runtime.model import Model
 from padinv.runtime.server.limits import MIB, Limits
 
 if TYPE_CHECKING:
-    from padinv.runtime.model import Model
     from padinv.runtime.refining import Budget, Refiner
     from padinv.runtime.studio.app import Opened
     from padinv.runtime.studio.refining import MakeRefiner
 
 
 def command(
+    *,
     photos: Annotated[
         list[Path] | None, typer.Argument(metavar="[PHOTO...]", help="Photographs to open; more can be dropped.")
     ] = None,
@@ -46,17 +52,13 @@ def command(
     Everything stays on this machine. The page is reachable from this machine alone, with the token in its address, and
     nothing is kept after the studio ends: save what you want to keep.
     """
-    from padinv.cli.provenance import marking
-    from padinv.cli.server_common import announce_address, open_app, require_server_packages, run_app, served_hosts
-
     require_server_packages("studio", "padinv studio")
     from padinv import __version__
-    from padinv.runtime.model import Model as LoadedModel
     from padinv.runtime.studio.app import create_app
 
     limits = Limits(upload_bytes=max_upload * MIB, pixels=max_pixels * 1_000_000)
     opened = [_read(path, max_upload) for path in photos or []]
-    loaded = LoadedModel.load(model, backend, threads, precision, device)
+    loaded = Model.load(model, backend, threads, precision, device)
     token = secrets.token_urlsafe(24)
     hosts = served_hosts(host, [])
     app = open_app(
@@ -102,7 +104,6 @@ def _read(path: Path, max_upload: int) -> Opened:
     Raises:
         InputError: missing, or too large.
     """
-    from padinv.runtime.errors import InputError
     from padinv.runtime.studio.app import Opened as OpenedPhoto
 
     try:
@@ -117,8 +118,5 @@ def _read(path: Path, max_upload: int) -> Opened:
 
 def _show(address: str) -> None:
     """Open the page, where there is a screen; the address is printed in any case."""
-    import threading
-    import webbrowser
-
     # Some browsers block until they are closed; the server must run meanwhile.
     threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

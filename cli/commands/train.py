@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from padinv.cli import options as opt
 from padinv.cli.config_options import with_settings
+from padinv.cli.json_output import print_json
+from padinv.cli.training_output import TrainingProgress, exit_code, sum_up_training
+from padinv.runtime.alignment.templates import read_template
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import require_utf8
 from padinv.runtime.model_names import builtin_bundle
-from padinv.training.encoder.config import PRESETS, TrainConfig
+from padinv.training.encoder.config import PRESETS, TrainConfig, resolve
 
 DEFAULT_OUT = Path("runs")
 Preset = Literal[PRESETS]  # type: ignore[valid-type]
@@ -19,6 +24,7 @@ Preset = Literal[PRESETS]  # type: ignore[valid-type]
 
 @with_settings(TrainConfig)
 def command(
+    *,
     data: Annotated[
         str,
         typer.Option(
@@ -45,7 +51,7 @@ def command(
     steps: Annotated[int | None, typer.Option(min=1, help="Length in steps, instead of --images.")] = None,
     global_batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Images of a step over all processes, instead of --accumulate. The paper has 64."),
+        typer.Option(min=1, help="Images per step over all processes, instead of --accumulate. The paper has 64."),
     ] = None,
     lpips_weights: Annotated[
         Path | None,
@@ -95,7 +101,9 @@ def command(
     time_limit: Annotated[
         float | None, typer.Option(metavar="MINUTES", min=0, help="Save and stop after this long, with exit code 130.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images too many for memory.")] = 4,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode images when they do not fit in memory.")
+    ] = 4,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; the first accelerator if omitted.")
     ] = None,
@@ -103,23 +111,13 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration and the estimated memory, then exit.")
     ] = False,
+    as_json: opt.JsonOption = False,
 ) -> None:
     """Train an encoder for a frozen generator.
 
     The same command resumes a run. On many GPUs: accelerate launch -m padinv train ...
-
-    Examples:
-
-      padinv train --data photos/ --preset faces128 --init faces128
-
-      padinv train --generator G.safetensors --data ffhq256.zip --preset ffhq --face-weights model_ir_se50.pth
-
-      padinv train --generator G.safetensors --data church_outdoor_train_lmdb --preset church --global-batch 64
     """
     # Torch starts here and not at the top, so that --help stays fast.
-    from padinv.cli.training_progress import ending_text, exit_code, reporter
-    from padinv.runtime.alignment.templates import read_template
-    from padinv.training.encoder.config import resolve
     from padinv.training.encoder.run import RunOptions, Training
     from padinv.training.launch import adopt_launcher_settings, process_count, set_threads
 
@@ -161,24 +159,24 @@ def command(
         device=device,
         preset=preset,
     )
-    report = reporter()
-    training = Training(config, options, report)
-    if training.main:
+    training = Training(config, options, TrainingProgress())
+    if training.main and not as_json:
         typer.echo(configuration_text(config.to_dict(), reasons))
     if dry_run:
         memory = training.memory()  # in every process, so that none waits for another
-        if training.main:
+        if training.main and as_json:
+            parts = {**dataclasses.asdict(memory), "total": memory.total}
+            print_json((), {"dry_run": True, "configuration": config.to_dict(), "memory_bytes": parts})
+        elif training.main:
             typer.echo("\nmemory of one process, found on shapes alone, without libraries:")
             typer.echo("\n".join(memory.lines()))
         return
     outcome = training.run(reasons)
     if training.main:
-        report.message(ending_text(outcome, f"the encoder is {options.out / 'encoder.safetensors'}"))
-        if outcome.ending == "finished":
-            report.message(f"next: padinv export {options.out} --out models/{options.out.name}")
-        report.message(f"curves: tensorboard --logdir {options.out / 'tensorboard'}")
-    if code := exit_code(outcome):
-        raise SystemExit(code)
+        next_step = f"padinv export {out} --out models/{out.name}"
+        made = out / "encoder.safetensors"
+        sum_up_training(outcome, made, next_step=next_step, configuration=config.to_dict(), as_json=as_json)
+    raise typer.Exit(exit_code(outcome))
 
 
 def passes(global_batch: int, batch: int, processes: int) -> int:

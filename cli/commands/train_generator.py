@@ -7,9 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from padinv.cli import options as opt
 from padinv.cli.config_options import with_settings
+from padinv.cli.json_output import print_json
+from padinv.cli.training_output import TrainingProgress, exit_code, sum_up_training
+from padinv.runtime.alignment.templates import read_template
 from padinv.runtime.errors import UsageError
 from padinv.runtime.files import require_utf8
+from padinv.runtime.spec import ModelSpec
 from padinv.training.generator.config import GanConfig
 
 DEFAULT_OUT = Path("runs")
@@ -24,6 +29,7 @@ def _channels(text: str) -> tuple[int, ...]:
 
 @with_settings(GanConfig)
 def command(
+    *,
     data: Annotated[str, typer.Option(help="Photographs: a folder, an archive, or anything that padinv train takes.")],
     settings: dict[str, Any],
     out: Annotated[
@@ -40,7 +46,7 @@ def command(
         str, typer.Option(metavar="C4,C8,...", help="Feature channels at 4 px, 8 px, ... up to the resolution.")
     ] = "256,256,128,96,48",
     w_dim: Annotated[int, typer.Option(min=1, help="Width of a latent code.")] = 256,
-    z_dim: Annotated[int | None, typer.Option(min=1, help="Width of z; that of a latent code if left out.")] = None,
+    z_dim: Annotated[int | None, typer.Option(min=1, help="Width of z; that of a latent code if omitted.")] = None,
     mapping_layers: Annotated[int, typer.Option(min=1, help="Depth of the mapping network.")] = 4,
     template: Annotated[
         str | None,
@@ -57,7 +63,7 @@ def command(
     ] = None,
     features: Annotated[
         Path | None,
-        typer.Option(help="Weights of --backbone; the torch hub cache or the installed package if left out."),
+        typer.Option(help="Weights of --backbone; the torch hub cache or the installed package if omitted."),
     ] = None,
     lpips_weights: Annotated[
         Path | None,
@@ -70,6 +76,7 @@ def command(
         float | None, typer.Option(metavar="MINUTES", min=0, help="Save and stop after this long, with exit code 130.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
+    as_json: opt.JsonOption = False,
 ) -> None:
     """Train a small StyleGAN2 from photographs, when no pretrained checkpoint is available.
 
@@ -78,9 +85,6 @@ def command(
     out = out or DEFAULT_OUT / f"generator-{Path(data.rstrip('/')).stem or 'data'}"
     require_utf8(out, "--out")
     # Torch starts here and not at the top, so that --help stays fast.
-    from padinv.cli.training_progress import ending_text, exit_code, reporter
-    from padinv.runtime.alignment.templates import read_template
-    from padinv.runtime.spec import ModelSpec
     from padinv.training.generator.run import GeneratorRunOptions, GeneratorTraining
     from padinv.training.launch import process_count
 
@@ -106,16 +110,15 @@ def command(
         time_limit=time_limit,
         device=device,
     )
-    report = reporter()
-    training = GeneratorTraining(config, options, report)
-    for name, value in training.identity.items():
+    training = GeneratorTraining(config, options, TrainingProgress())
+    for name, value in [] if as_json else training.identity.items():
         typer.echo(f"{name:16}  {value}")
     if dry_run:
+        if as_json:
+            print_json((), {"dry_run": True, "configuration": training.identity})
         return
     outcome = training.run()
-    report.message(ending_text(outcome, f"the generator is {out / 'generator.safetensors'}"))
-    if outcome.ending == "finished":
-        report.message(f"next: padinv train --generator {out / 'generator.safetensors'} --data {data}")
-    report.message(f"curves: tensorboard --logdir {out / 'tensorboard'}")
-    if code := exit_code(outcome):
-        raise SystemExit(code)
+    made = out / "generator.safetensors"
+    next_step = f"padinv train --generator {made} --data {data}"
+    sum_up_training(outcome, made, next_step=next_step, configuration=training.identity, as_json=as_json)
+    raise typer.Exit(exit_code(outcome))

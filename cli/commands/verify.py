@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from padinv.cli import options as opt
-from padinv.runtime.backends import BACKENDS
-from padinv.runtime.errors import ExitCode
+from padinv.cli.json_output import print_json, skipped_input
+from padinv.cli.progress import progress_bar
+from padinv.export.verify import Options, verify
+from padinv.runtime.errors import ExitCode, UsageError
+from padinv.runtime.text import printable
 
 DEFAULT_OUT = Path("padinv-out/verify")
 
 
 def command(
+    *,
     model: opt.ModelOption = None,
-    backend: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--backend",
-            metavar="NAME",
-            callback=opt.one_of(BACKENDS),
-            help="Verify only this backend; may be repeated.",
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the report.")] = DEFAULT_OUT,
+    backend: opt.BackendsOption = None,
+    out: opt.ReportFolderOption = DEFAULT_OUT,
     training: Annotated[
         bool,
         typer.Option(
@@ -48,20 +43,18 @@ def command(
     machine without a GPU, verifies what is there. Ctrl-C still writes a report of the checks so far. Exit code 0:
     nothing failed; 1: something did; 130: interrupted.
     """
-    from padinv.cli.progress import progress_bar
-    from padinv.export.verify import Options, verify
-    from padinv.runtime.errors import UsageError
-    from padinv.runtime.text import printable
-
     names = tuple(backend or ())
     if "auto" in names:
         raise UsageError("verify checks backends by name; leave --backend out to check all of them")
     with progress_bar("verifying", 1, "checks") as bar:
         found = verify(Options(model, names, training, large, seconds), out, bar.say)
     counts = {status: found.count(status) for status in ("passed", "failed", "skipped")}
+    code = ExitCode.INTERRUPTED if found.interrupted else ExitCode.FAILED if counts["failed"] else ExitCode.DONE
     if as_json:
+        left_out = [check for check in found.checks if check.status == "skipped"]
+        lost = [skipped_input(f"{check.group}: {check.name}: {check.detail}", code="not-here") for check in left_out]
         checks = [check.to_dict() for check in found.checks]
-        typer.echo(json.dumps({**counts, "report": str(found.report), "checks": checks}))
+        print_json(checks, {"counts": counts, "report": str(found.report)}, code=code, skipped=lost)
     else:
         for check in found.checks:
             if check.status == "failed":
@@ -71,6 +64,4 @@ def command(
                 f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; {found.report}"
             )
         )
-    if found.interrupted:
-        raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(1 if counts["failed"] else 0)
+    raise typer.Exit(code)

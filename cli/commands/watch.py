@@ -26,6 +26,7 @@ from padinv.runtime.text import printable
 
 @grouped
 def command(
+    *,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of pictures, with the folders below it.")],
     how: opt.Running,
     reading: opt.Reading,
@@ -34,7 +35,7 @@ def command(
         typer.Option(
             "--edit",
             metavar="NAME[=S][,NAME=S...]|FILE",
-            help="Edit the pictures, as padinv edit does; invert them if left out.",
+            help="Edit the pictures, as padinv edit does; invert them if omitted.",
         ),
     ] = None,
     interval: Annotated[

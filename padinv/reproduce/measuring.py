@@ -147,7 +147,7 @@ class Measuring:
         count = len(self.source) if limit is None else min(limit, len(self.source))
         self._reporter.message(f"measuring {subject.name} on {count:,} images")
         done = 0
-        self._reporter.start(0, count)
+        self._reporter.start(0, count, "measuring")
 
         def advance(count: int) -> None:
             nonlocal done

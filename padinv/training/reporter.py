@@ -12,8 +12,8 @@ class Reporter(Protocol):
     def message(self, text: str) -> None:
         """One line worth reading."""
 
-    def start(self, done: int, total: int) -> None:
-        """The steps begin, `done` of `total` images lie behind."""
+    def start(self, done: int, total: int, what: str = "training") -> None:
+        """The steps of training, measuring, ... begin; `done` of `total` images lie behind."""
 
     def advance(self, done: int, terms: Mapping[str, float]) -> None:
         """A step ended, with these loss terms."""
@@ -28,7 +28,7 @@ class Silent:
     def message(self, text: str) -> None:
         """Nothing."""
 
-    def start(self, done: int, total: int) -> None:
+    def start(self, done: int, total: int, what: str = "training") -> None:
         """Nothing."""
 
     def advance(self, done: int, terms: Mapping[str, float]) -> None:

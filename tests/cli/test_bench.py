@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from json_document import json_document
 
 
 def test_bench_measures_and_says_what_is_fastest(tiny_bundle: Path, run_cli, tmp_path: Path) -> None:
@@ -14,7 +15,7 @@ def test_bench_measures_and_says_what_is_fastest(tiny_bundle: Path, run_cli, tmp
     assert last.startswith("fastest here: --backend cpu --precision fp32 --batch ")
     assert len(list(out.glob("bench-tiny-*"))) == 4
     result = run_cli(*arguments, "--json")
-    assert json.loads(result.out)["fastest"].startswith("fastest here: ")
+    assert json_document(result)["fastest"].startswith("fastest here: ")
 
 
 def test_save_makes_the_fastest_the_default_and_info_shows_it(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from json_document import json_document
 from PIL import Image
 from safetensors.numpy import save_file
 from tiny_bundle import SPEC
@@ -145,7 +146,8 @@ def test_sefa_writes_the_closed_form(run: Run, tiny_bundle: Path) -> None:
     manifest = {k: v for k, v in read_bundle(tiny_bundle).manifest.items() if k not in ("files", "format")}
     save_file(weights, tiny_bundle / "modulation.safetensors")
     write_manifest(tiny_bundle, manifest)
-    result = run("sefa", "--layers", "1-2", "--count", 2, "--name", "early")
+    result = run("sefa", "--layers", "1-2", "--count", 2, "--name", "early", "--json")
+    assert len(json_document(result)["results"]) == 2
     assert result.code == 0, result.err
     found, _ = closed_form(list(weights.values()), [1, 2], 2)
     for number in (1, 2):

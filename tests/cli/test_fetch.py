@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from json_document import json_document
 
 from padinv.losses import weight_files
 from padinv.losses.weight_files import KNOWN, Wanted, find_cached
@@ -33,7 +33,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path, str]]:
         progress(3 << 20, 5 << 20)
         return hashlib.sha256(b"weights").hexdigest()
 
-    monkeypatch.setattr("padinv.runtime.download.download", download)
+    monkeypatch.setattr("padinv.cli.commands.fetch.download", download)
     return calls
 
 
@@ -46,7 +46,7 @@ def test_a_file_is_fetched_once(
     assert fetched[0][2] == "7be5be79"
     assert "BSD" in result.err
     again = run_cli("fetch", "lpips-alex", "--json")
-    assert json.loads(again.out)[0]["fetched"] is False
+    assert json_document(again)["results"][0]["fetched"] is False
     assert len(fetched) == 2
     assert find_cached("lpips-alex") == caches / "alexnet-owt-7be5be79.pth"
 
@@ -69,7 +69,7 @@ def test_torchs_own_cache_counts(run_cli: Callable[..., Any], fetched: list[Any]
 def test_the_list_names_everything(run_cli: Callable[..., Any]) -> None:
     text = run_cli("fetch").out
     assert all(name in text for name in KNOWN)
-    facts = json.loads(run_cli("fetch", "--json").out)
+    facts = json_document(run_cli("fetch", "--json"))["results"]
     assert {fact["name"] for fact in facts} == set(KNOWN)
     wrong = run_cli("fetch", "lpips-resnet")
     assert wrong.code == 2

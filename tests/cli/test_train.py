@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from json_document import json_document
 from lpips_reference import made_up_weights
 from tiny_training import write_generator, write_pictures
 
@@ -157,9 +158,9 @@ def test_train_then_again(base: list[str], tmp_path: Path, run_cli: Callable) ->
     assert "done after 12 images; the encoder is" in result.err
     assert (tmp_path / "run" / "encoder.safetensors").exists()
     assert len(list((tmp_path / "run" / "samples").iterdir())) == 3
-    again = run_cli(*base, "--steps", "3", "--eval-images", "4")
-    assert again.code == 0
+    again = run_cli(*base, "--steps", "3", "--eval-images", "4", "--json")
     assert "done after 12 images" in again.err
+    assert json_document(again)["results"] == [{"file": str(tmp_path / "run" / "encoder.safetensors")}]
     changed = run_cli(*base, "--steps", "3", "--lr", "0.01")
     assert changed.code == 2
     assert "lr 0.0001 -> 0.01" in changed.err

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fake_tensorrt import uninstall
+from json_document import json_document
 from tiny_run import lively_encoder, lively_generator, write_run
 from tiny_training import small_widths
 
@@ -220,8 +221,11 @@ def test_export_from_the_command_line(
     assert (tmp_path / "a" / "MODEL_CARD.md").read_text() == "# My card\n"
 
     # Without TensorRT the graphs are there all the same; one sentence, exit 3.
-    result = run_cli("export", run, "--out", tmp_path / "b", "--trt")
+    result = run_cli("export", run, "--out", tmp_path / "b", "--trt", "--json")
     assert result.code == 3
+    document = json_document(result)
+    assert document["results"][0]["folder"] == str(tmp_path / "b")
+    assert document["skipped"][0]["code"] == "engines"
     assert result.err.count("\n") == 1
     assert "but no TensorRT engines: TensorRT needs the package 'tensorrt'" in result.err
     assert "pip install 'padinv[trt]'" in result.err

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from json_document import json_document
 from onnx import numpy_helper
 
 from padinv.export.verify import Options, training_checks, verify
@@ -27,10 +28,20 @@ def statuses(folder: Path) -> dict[str, str]:
 
 def test_a_sound_bundle_passes_on_the_command_line(exported: Path, run_cli: Callable[..., Any], tmp_path: Path) -> None:
     result = run_cli(
-        "verify", "--model", exported, "--backend", "cpu", "--no-training", "--seconds", "0.05", "--out", tmp_path
+        "verify",
+        "--model",
+        exported,
+        "--backend",
+        "cpu",
+        "--no-training",
+        "--seconds",
+        "0.05",
+        "--out",
+        tmp_path,
+        "--json",
     )
     assert result.code == 0, result.out
-    assert " 0 failed" in result.out
+    assert json_document(result)["counts"]["failed"] == 0
     found = statuses(tmp_path)
     for precision in ("fp32", "fp16"):
         assert found[f"backends: cpu, {precision}: agrees with the reference"] == "passed"

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from json_document import json_document
 from PIL import Image
 
 from padinv.checkpoints import load_discriminator, load_generator
@@ -145,8 +146,8 @@ def test_the_command_trains_resumes_and_refuses_another_configuration(
         assert np.asarray(sheet).std() > 0
     assert [json.loads(line)["images"] for line in (out / "metrics.jsonl").read_text().splitlines()] == [8]
 
-    again = run_cli(*common, "--images", 16)
-    assert again.code == 0
+    again = run_cli(*common, "--images", 16, "--json")
+    assert json_document(again)["results"] == [{"file": str(out / "generator.safetensors")}]
     assert "resuming from 8 images" in again.err
     before = (out / "generator.safetensors").read_bytes()
     other = run_cli(*common, "--images", 16, "--lr-g", 0.1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_training import picture_bytes, small_widths, write_generator, write_pictures
+from tiny_training import picture_bytes, write_generator, write_pictures
 
 from padinv.checkpoints import generator_hash, load_generator, save_encoder
 from padinv.models.encoder import Encoder, EncoderConfig
@@ -30,16 +30,9 @@ from padinv.runtime.errors import InputError, MismatchError, UsageError
 from padinv.runtime.spec import ModelSpec
 from padinv.training.encoder.config import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
 TINY = TrainConfig(arch="fast", images=8, batch=4, lr=1e-3, per=0.0)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -331,16 +324,17 @@ def test_wrong_options_are_one_sentence_and_exit_code_2(
 def test_a_measurement_that_takes_long_shows_its_progress_in_a_log(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from padinv.cli import training_progress
+    from padinv.cli import progress
+    from padinv.cli.training_output import TrainingProgress
 
-    monkeypatch.setattr(training_progress, "LINE_SECONDS", 0.0)
-    lines = training_progress.LineReporter()
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    lines = TrainingProgress()
     lines.start(0, 40)
     lines.advance(10, {"pix": 0.5, "lr": 1e-3})
-    lines.start(0, 20)
+    lines.start(0, 20, "measuring")
     lines.advance(5, {})
     first, second = capsys.readouterr().err.splitlines()
     assert "pix 0.5000" in first
     assert "lr 1.00e-03" in first
-    assert second.startswith("padinv: 5 / 20 images")
+    assert second.startswith("padinv: measuring: 5 of 20 images, ")
     assert "pix" not in second

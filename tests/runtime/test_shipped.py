@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from json_document import json_document
 from PIL import Image
 
 from padinv.runtime import Model
@@ -69,7 +70,7 @@ def test_every_demo_picture_is_listed_with_source_and_licence():
 def test_the_demo_inverts_all_of_them(run_cli, tmp_path):
     result = run_cli("demo", "--out", tmp_path / "demo", "--json")
     assert result.code == 0, result.err
-    summary = json.loads(result.out)
+    summary = json_document(result)
     assert summary["written"] >= 26
     assert summary["mse"] < 0.06
     assert (tmp_path / "demo" / "report.html").is_file()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from padinv.cli.commands.directions import fit, import_, list_, sefa, show
@@ -16,8 +18,12 @@ command = typer.Typer(
     rich_markup_mode=None,
     context_settings=SETTINGS,
 )
-command.command(name="list", cls=HelpCommand, context_settings=SETTINGS)(list_.command)
-command.command(name="show", cls=HelpCommand, context_settings=SETTINGS)(show.command)
-command.command(name="fit", cls=HelpCommand, context_settings=SETTINGS)(fit.command)
-command.command(name="sefa", cls=HelpCommand, context_settings=SETTINGS)(sefa.command)
-command.command(name="import", cls=HelpCommand, context_settings=SETTINGS)(import_.command)
+VERBS: dict[str, tuple[Callable[..., None], str]] = {
+    "list": (list_.command, "List the directions of a model, and those of files."),
+    "show": (show.command, "Draw a strip per direction, and measure what it changes."),
+    "fit": (fit.command, "Fit a direction to labelled pictures."),
+    "sefa": (sefa.command, "Find directions from the generator's weights alone (SeFa)."),
+    "import": (import_.command, "Import a direction of another project."),
+}
+for name, (function, line) in VERBS.items():
+    command.command(name=name, cls=HelpCommand, short_help=line, context_settings=SETTINGS)(function)

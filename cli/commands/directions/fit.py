@@ -9,14 +9,21 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.cli.commands.directions import output
+from padinv.cli.console import say
+from padinv.cli.progress import progress_bar
+from padinv.runtime.batch.labelled import encode, from_folders, from_table
+from padinv.runtime.batch.sources import Reader
+from padinv.runtime.editing.fit_direction import fit_direction
 from padinv.runtime.editing.operations import Space
-from padinv.runtime.errors import exit_code
+from padinv.runtime.errors import UsageError, exit_code
+from padinv.runtime.model import Model
 
 if TYPE_CHECKING:
     from padinv.runtime.batch.labelled import Labelled
 
 
 def command(
+    *,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the direction is called.")],
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="PATH...", help="With --labels: pictures, inversion files or folders.")
@@ -67,13 +74,6 @@ def command(
     padinv directions fit smile photos/ --labels labels.csv --control age. Two classes are fitted by logistic
     regression, scores by ridge regression, on latents, padding or both.
     """
-    from padinv.cli.console import say
-    from padinv.cli.progress import progress_bar
-    from padinv.runtime.batch.labelled import encode
-    from padinv.runtime.batch.sources import Reader
-    from padinv.runtime.editing.fit_direction import fit_direction
-    from padinv.runtime.model import Model
-
     path = output.target(out, name, overwrite)
     labelled = _labelled(name, paths, labels, column, positive, negative, control).sample(seed)
     reader = Reader.open(Model.load(model, backend, threads, "fp32"), align=align, fit=fit)
@@ -101,9 +101,6 @@ def _labelled(
     control: list[str] | None,
 ) -> Labelled:
     """The images and labels that the options name."""
-    from padinv.runtime.batch.labelled import from_folders, from_table
-    from padinv.runtime.errors import UsageError
-
     if labels is None:
         if not positive or not negative or paths or column or control:
             raise UsageError(

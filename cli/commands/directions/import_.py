@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +10,20 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.cli.commands.directions import output
-from padinv.runtime.editing.foreign_direction import ForeignSpace, Unit
+from padinv.runtime.editing.foreign_direction import (
+    ForeignSpace,
+    Unit,
+    choose_vector,
+    import_direction,
+    is_torch_file,
+    read_numpy,
+)
+from padinv.runtime.editing.layers import parse_layers
+from padinv.runtime.model import Model
 
 
 def command(
+    *,
     file: Annotated[
         Path,
         typer.Argument(
@@ -38,7 +49,7 @@ def command(
         Unit, typer.Option("--unit", help="std: 1 is one standard deviation of the model's codes; raw: as in the file.")
     ] = "std",
     layers: Annotated[
-        str | None, typer.Option("--layers", help="Latent codes that move, like 4-7; all if left out.")
+        str | None, typer.Option("--layers", help="Latent codes that move, like 4-7; all if omitted.")
     ] = None,
     key: Annotated[str | None, typer.Option("--key", help="Which array of a file that holds several.")] = None,
     component: Annotated[
@@ -58,12 +69,6 @@ def command(
 
     Files are read as numbers; nothing in them is run, and pickled objects are refused.
     """
-    import re
-
-    from padinv.runtime.editing.foreign_direction import choose_vector, import_direction, is_torch_file, read_numpy
-    from padinv.runtime.editing.layers import parse_layers
-    from padinv.runtime.model import Model
-
     path = output.target(out, name or re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-")[:48], overwrite)
     if is_torch_file(file):
         from padinv.checkpoints.direction_arrays import read_torch_arrays

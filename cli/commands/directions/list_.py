@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +9,21 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.cli.commands.directions import output
-from padinv.runtime.errors import exit_code
+from padinv.cli.console import say
+from padinv.cli.json_output import print_json, skipped_input
+from padinv.runtime.bundle import read_bundle
+from padinv.runtime.editing.gallery import SUFFIX, gallery_direction, gallery_names, load_direction
+from padinv.runtime.errors import InputError, MismatchError, exit_code
+from padinv.runtime.hub.address import is_hub_address, parse_address
+from padinv.runtime.hub.directions import find_hub_directions
+from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
     from padinv.runtime.bundle import Bundle
 
 
 def command(
+    *,
     files: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[FILE|DIR...]", help="Direction files, or hf:USER/NAME, to list too."),
@@ -25,12 +32,6 @@ def command(
     as_json: opt.JsonOption = False,
 ) -> None:
     """List the directions that a model ships, with what was measured of each, and those of files and folders."""
-    from padinv.cli.console import say
-    from padinv.runtime.bundle import read_bundle
-    from padinv.runtime.editing.gallery import gallery_direction, gallery_names
-    from padinv.runtime.errors import InputError, MismatchError
-    from padinv.runtime.text import printable
-
     bundle = read_bundle(model)
     found = [
         {**output.facts(gallery_direction(bundle, name), ""), "name": name, "file": name}
@@ -41,32 +42,27 @@ def command(
         try:
             found.append(_of_file(path, bundle))
         except (InputError, MismatchError) as error:
-            problems.append(str(error))
+            problems.append(skipped_input(str(error), str(path), error.code))
             say(str(error))
+    code = exit_code(usable=len(found), failed=len(problems))
     if as_json:
-        typer.echo(json.dumps({"model": bundle.name, "directions": found, "skipped": problems}))
+        print_json(found, {"model": bundle.name, "directions": found}, code=code, skipped=problems)
     elif not found:
         typer.echo(
             f"the model {bundle.name} ships no directions; make some with: padinv directions fit, sefa or import"
         )
     for one in [] if as_json else found:
         typer.echo(printable("  ".join(_line(one))))
-    raise typer.Exit(exit_code(usable=len(found), failed=len(problems)))
+    raise typer.Exit(code)
 
 
 def _files(paths: list[Path]) -> list[Path]:
-    from padinv.runtime.editing.gallery import SUFFIX
-    from padinv.runtime.hub.address import is_hub_address, parse_address
-    from padinv.runtime.hub.directions import find_hub_directions
-
     hub = [one for path in paths if is_hub_address(path) for one in find_hub_directions(parse_address(path))]
     local = [path for path in paths if not is_hub_address(path)]
     return hub + [file for path in local for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
 
 
 def _of_file(path: Path, bundle: Bundle) -> dict[str, Any]:
-    from padinv.runtime.editing.gallery import load_direction
-
     return output.facts(load_direction(bundle, str(path)), str(path))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from padinv.cli.json_output import print_json, skipped_input
+from padinv.runtime.editing.gallery import SUFFIX, check_name
+from padinv.runtime.errors import UsageError, exit_code
 from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
@@ -30,9 +32,6 @@ def target(out: Path, name: str, overwrite: bool) -> Path:
     Raises:
         UsageError: a name that cannot be one, or a file that exists.
     """
-    from padinv.runtime.editing.gallery import SUFFIX, check_name
-    from padinv.runtime.errors import UsageError
-
     path = out / f"{check_name(name)}{SUFFIX}"
     if os.path.lexists(path) and not overwrite:
         raise UsageError(
@@ -60,7 +59,9 @@ def facts(direction: Direction, path: str) -> dict[str, Any]:
 def report(made: Sequence[dict[str, Any]], as_json: bool) -> None:
     """Print what was made."""
     if as_json:
-        typer.echo(json.dumps({"directions": list(made)}))
+        lost = [skipped_input(sentence) for one in made for sentence in one.get("skipped", ())]
+        code = exit_code(usable=len(made), failed=len(lost))
+        print_json(made, {"directions": made}, code=code, skipped=lost)
         return
     for one in made:
         accuracy = measured(one.get("accuracy"))

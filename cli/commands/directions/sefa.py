@@ -8,12 +8,16 @@ import typer
 
 from padinv.cli import options as opt
 from padinv.cli.commands.directions import output
+from padinv.runtime.editing.layers import parse_layers
+from padinv.runtime.editing.sefa import sefa_directions
+from padinv.runtime.model import Model
 
 
 def command(
+    *,
     count: Annotated[int, typer.Option("--count", min=1, help="How many directions, the strongest first.")] = 5,
     layers: Annotated[
-        str | None, typer.Option("--layers", help="Latent codes that move, like 0-3 or 4-; all if left out.")
+        str | None, typer.Option("--layers", help="Latent codes that move, like 0-3 or 4-; all if omitted.")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="The files are called NAME-1, NAME-2, ...")] = "sefa",
     model: opt.ModelOption = None,
@@ -26,10 +30,6 @@ def command(
 
     Look at what they do with: padinv directions show FILE.
     """
-    from padinv.runtime.editing.layers import parse_layers
-    from padinv.runtime.editing.sefa import sefa_directions
-    from padinv.runtime.model import Model
-
     targets = [output.target(out, f"{name}-{i + 1}", overwrite) for i in range(count)]
     loaded = Model.load(model)
     chosen = None if layers is None else parse_layers(layers, loaded.spec.num_layers)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from padinv.cli import options as opt
+from padinv.cli.json_output import print_json
+from padinv.cli.output import save_sheet
+from padinv.cli.provenance import marking
+from padinv.runtime.batch.sources import Reader, find_sources
+from padinv.runtime.editing.direction_cost import picture_change
+from padinv.runtime.editing.gallery import Term, gallery_names, load_direction, parse_strengths
+from padinv.runtime.editing.operations import apply
+from padinv.runtime.errors import ExitCode, InputError
+from padinv.runtime.model import Model
+from padinv.runtime.reports.contact_sheet import contact_sheet
+from padinv.runtime.text import printable
 
 if TYPE_CHECKING:
     from padinv.runtime.batch.sources import Reader
@@ -20,9 +30,10 @@ SEEDS = 8  # faces that the generator draws, where no pictures are given
 
 
 def command(
+    *,
     directions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME|FILE...]", help="Directions; all that the model ships if left out."),
+        typer.Argument(metavar="[NAME|FILE...]", help="Directions; all that the model ships if omitted."),
     ] = None,
     on: Annotated[
         list[str] | None,
@@ -46,16 +57,6 @@ def command(
     The figures are mean squared changes of the picture on [-1, 1] at a strength of 1 over all pictures; the strip shows
     the first picture.
     """
-    from padinv.cli.output import save_sheet
-    from padinv.cli.provenance import marking
-    from padinv.runtime.batch.sources import Reader
-    from padinv.runtime.editing.direction_cost import picture_change
-    from padinv.runtime.editing.gallery import Term, gallery_names, load_direction, parse_strengths
-    from padinv.runtime.editing.operations import apply
-    from padinv.runtime.errors import InputError
-    from padinv.runtime.model import Model
-    from padinv.runtime.reports.contact_sheet import contact_sheet
-
     strengths = parse_strengths(strength)
     reader = Reader.open(Model.load(model, backend, threads, "fp32"), align=align, fit=fit)
     names = directions or gallery_names(reader.model.bundle)
@@ -73,14 +74,11 @@ def command(
     drawing = contact_sheet(rows, [f"{s:+g}" for s in strengths], "directions")
     made = save_sheet(out, drawing, overwrite=overwrite, marking=marking(reader.model.bundle))
     _print(terms, facts, made, as_json)
-    raise typer.Exit(0 if made else 1)
+    raise typer.Exit(_code(made))
 
 
 def _codes(reader: Reader, paths: list[str], batch: int) -> Inversion:
     """Inversions of the given pictures, or of faces that the generator draws and the encoder sees."""
-    from padinv.runtime.batch.sources import find_sources
-    from padinv.runtime.errors import InputError
-
     if not paths:
         drawn = reader.model.sample(range(SEEDS), 0.7)
         return reader.model.encode(reader.model.generate_for_encoder(drawn, batch), batch)
@@ -90,11 +88,13 @@ def _codes(reader: Reader, paths: list[str], batch: int) -> Inversion:
     return reader.encode([reader.read(source) for source in sources[:64]], batch)
 
 
-def _print(terms: list[Term], facts: list[dict[str, Any]], made: dict[str, str], as_json: bool) -> None:
-    from padinv.runtime.text import printable
+def _code(made: dict[str, str]) -> ExitCode:
+    return ExitCode.DONE if made else ExitCode.FAILED
 
+
+def _print(terms: list[Term], facts: list[dict[str, Any]], made: dict[str, str], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"directions": facts, "sheet": made.get("sheet")}))
+        print_json(facts, {"directions": facts, "sheet": made.get("sheet")}, code=_code(made))
         return
     for term, fact in zip(terms, facts, strict=True):
         cost = f"change per unit: face {fact['face']:.5f}, background {fact['background']:.5f}"

@@ -69,7 +69,7 @@ class TrainConfig:
         metavar="32,...",
     )
     images: int = setting(6_400_000, "Length of the training in images.", low=1)
-    batch: int = setting(8, "Images of a forward pass in each process.", low=1)
+    batch: int = setting(8, "Images per forward pass in each process.", low=1)
     accumulate: int = setting(
         1,
         "Forward and backward passes of a step: it takes --batch times --accumulate images in each process.",
@@ -115,7 +115,7 @@ class TrainConfig:
         low=1,
     )
     flips: bool = setting(False, "Mirror half of the images.")
-    mixed_precision: str = setting("no", "Arithmetic of the networks.", choices=("no", "bf16", "fp16"))
+    mixed_precision: str = setting("no", "Number format in which the networks compute.", choices=("no", "bf16", "fp16"))
     tf32: bool = setting(False, "Let float32 on newer GPUs round its inputs to 10 bits (TF32): faster, less exact.")
     deterministic: bool = setting(False, "Use deterministic GPU kernels where torch has them.")
     checkpointing: bool = setting(

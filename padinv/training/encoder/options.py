@@ -31,7 +31,7 @@ class RunOptions:
         lpips_weights, face_weights: weight files of the losses' networks; None: what was fetched or cached earlier.
         init: an encoder file, run folder or compact bundle whose encoder this one starts from.
         backbone_weights: pretrained weights of the backbone: a file, or 'cache' for those that timm fetched earlier.
-        template: how the pictures are aligned (`Template.code`), where the generator's file does not say it rightly.
+        template: how the pictures are aligned (`Template.code`), where the generator's file is wrong or silent.
         log_images, eval_images: training images between two log records, and between two evaluations with their grid.
         val_count: validation pictures of an evaluation.
         best: figure of the validation by which the best encoder is kept, 'mse' or 'lpips'.

@@ -12,7 +12,7 @@ from typing import Any
 
 from padinv.runtime.errors import PadInvError
 
-# The share of images told rightly that the rates aim at; between the two nothing changes.
+# The share of correctly classified images that the rates aim at; between the two bounds nothing changes.
 LOWEST, HIGHEST = 0.60, 0.85
 # Within this distance of one half the discriminator knows nothing.
 AT_CHANCE = 0.02
@@ -29,7 +29,7 @@ class Balance:
     """Factors on both learning rates that hold the discriminator's accuracy in range.
 
     Attributes:
-        accuracy: running share of real and generated images told rightly, 0 to 1.
+        accuracy: running share of real and generated images that are classified correctly, 0 to 1.
         scale_g, scale_d: factors on the rates of generator and discriminator, `SLOWEST` to 1.
         patience: images at chance after which training stops.
     """
@@ -41,7 +41,7 @@ class Balance:
     images_at_chance: int = 0
 
     def update(self, accuracy: float, images: int) -> None:
-        """Take one step's share of rightly told images into account.
+        """Take one step's share of correctly classified images into account.
 
         Raises:
             ChanceError: it stayed at chance for `patience` images.

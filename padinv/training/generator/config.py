@@ -20,10 +20,10 @@ class GanConfig:
 
     spec: ModelSpec
     images: int = setting(200_000, "Length of the training in images; may be raised later.", low=1)
-    batch: int = setting(16, "Images of a step.", low=2)
+    batch: int = setting(16, "Images per step.", low=2)
     discriminator: str = setting(
         "projected",
-        "projected: heads on the features of --backbone, presentable in hours on a laptop; or StyleGAN2's own.",
+        "projected: heads on the features of --backbone, usable results in hours on a laptop; or StyleGAN2's own.",
         choices=get_args(Discriminator),
     )
     backbone: str = setting(
@@ -33,7 +33,9 @@ class GanConfig:
         choices=get_args(Backbone),
     )
     feature_side: int = setting(224, "Side to which images are enlarged for efficientnet-lite0.", low=32, high=1024)
-    balance: bool = setting(False, "Adapt both rates so that the discriminator tells 60 to 85 % of the images rightly.")
+    balance: bool = setting(
+        False, "Adapt both rates so that the discriminator classifies 60 to 85 % of the images correctly."
+    )
     lr_g: float = setting(2e-3, "Learning rate of the generator.", low=0)
     lr_d: float = setting(5e-4, "Learning rate of the discriminator.", low=0)
     ema_half_life: float = setting(5_000.0, "Half-life of the generator's weight average in images.", low=0)
@@ -53,7 +55,9 @@ class GanConfig:
     reconstruct_first: int = setting(
         0, "Images for which it is an autoencoder alone, before a discriminator joins.", low=0
     )
-    mixed_precision: str = setting("no", "Arithmetic of the networks.", choices=get_args(MixedPrecision))
+    mixed_precision: str = setting(
+        "no", "Number format in which the networks compute.", choices=get_args(MixedPrecision)
+    )
     seed: int = setting(0, "Seed of weights and samples.", low=0, high=MAX_SEED)
 
     def __post_init__(self) -> None:
