@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from padinv.cli.common import settings
 from padinv.cli.console import say
-from padinv.cli.json_output import print_json
+from padinv.cli.json_output import print_json, skipped_input
 from padinv.cli.progress import Bar, progress_bar
 from padinv.runtime import errors
 from padinv.runtime.errors import ExitCode
@@ -95,7 +95,8 @@ def sum_up_training(
         facts = {"ending": outcome.ending, "images": outcome.images, "skipped_images": outcome.skipped}
         results = [{"file": str(made)}] if finished else []
         more = {**facts, "out": str(made.parent), "configuration": dict(configuration)}
-        print_json(results, more, code=exit_code(outcome))
+        lost = [skipped_input(f"{outcome.skipped:,} images could not be read and were left out")]
+        print_json(results, more, code=exit_code(outcome), skipped=lost if outcome.skipped else ())
     lines = [_ending(outcome, made), *([f"next: {next_step}"] if finished else []), f"curves: {board}"]
     for line in lines[:1] if settings.quiet else lines:
         with suppress(OSError):
