@@ -109,25 +109,22 @@ class TarSource(PictureSource):
         self._shards = list(shards)
         self._files: dict[int, BinaryIO] = {}
         self._owner = -1
-        names, offsets, sizes, places = PackedNames(), array("Q"), array("Q"), array("L")
+        names, offsets, sizes, places = PackedNames(), array("Q"), array("I"), array("I")
         for number, shard in enumerate(self._shards):
             for name, offset, size in self._members(shard):
                 text = name.decode("utf-8", "replace").removeprefix("./")
                 if is_image_name(text) and not in_hidden_place(PurePosixPath(text).parts):
                     names.append(text.encode())
                     offsets.append(offset)
-                    sizes.append(size)
+                    sizes.append(min(size, 0xFFFFFFFF))  # which is over the limit for a picture anyway
                     places.append(number)
         if not len(names):
             raise InputError(f"{path} holds no picture ({', '.join(sorted(SUFFIXES))})")
-        table: list[np.ndarray] = [
-            np.array(offsets, np.uint64),
-            np.array(sizes, np.uint64),
-            np.array(places, np.uint32),
-        ]
+        table: list[np.ndarray] = [np.asarray(column) for column in (offsets, sizes, places)]
         order = names.sort()
         if order is not None:
-            table = [column[order] for column in table]
+            for k in range(len(table)):  # one by one, so that only one is there twice
+                table[k] = table[k][order]
         self._names = names
         self._offsets, self._sizes, self._places = table
 
