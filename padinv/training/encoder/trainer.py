@@ -23,7 +23,6 @@ from padinv.models.passes import Latents, run_passes
 from padinv.models.timm_encoder import TimmBody, import_timm
 from padinv.runtime.errors import MismatchError, PadInvError, UsageError
 from padinv.training.activation_checkpointing import checkpoint_blocks, encoder_blocks
-from padinv.training.compilation import compile_networks
 from padinv.training.encoder.config import TrainConfig
 from padinv.training.encoder.disturbed_padding import disturb_padding, keep_padding
 from padinv.training.weight_average import WeightAverage, ramped_decay
@@ -97,9 +96,10 @@ class EncoderTrainer:
             self.average = WeightAverage(encoder, average_buffers=True)
         if config.checkpointing:
             checkpoint_blocks([*encoder_blocks(encoder), *generator.layers, *generator.to_rgb])
-        self.synthesis: Callable[..., Tensor] = generator.synthesis
+        self.synthesis = generator.synthesis
         if config.compile != "no":
-            self.synthesis = compile_networks(encoder, generator, config.compile)
+            encoder.compile(backend=config.compile)
+            self.synthesis = torch.compile(generator.synthesis, backend=config.compile)
         trained = [weight for weight in encoder.parameters() if weight.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
         # The network whose gradients are exchanged between processes: the spatial encoder is trained on its own.
