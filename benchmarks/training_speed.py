@@ -46,7 +46,7 @@ save_generator(sys.argv[1], Generator(spec).eval())
 UNCACHED = """
 import sys
 from functools import partial
-from padinv.data import Pictures
+from padinv.training.pictures import Pictures
 from padinv.training.encoder import run
 run.Pictures = partial(Pictures, cache_bytes=0)
 from padinv.cli.main import main

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from padinv.cli.common import settings
+from padinv.cli.common_options import settings
 from padinv.cli.console import say
 from padinv.cli.progress import progress_bar
 from padinv.runtime.hub.reporting import Advance, Reporter, set_reporter

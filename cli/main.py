@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from padinv.cli import common
+from padinv.cli import common_options
 from padinv.cli.console import say
 from padinv.cli.help import HelpCommand, write_examples, write_verbs
 from padinv.cli.hub_progress import show_transfers
@@ -126,7 +126,7 @@ class LazyCommands(dict[str, Any]):
             for words, inner in _with_names(verb, super().__getitem__(verb)):
                 if words in PICTURE_VERBS:
                     add_provenance_options(inner)
-            common.add_common_options(super().__getitem__(verb))
+            common_options.add_common_options(super().__getitem__(verb))
         return super().__getitem__(verb)
 
     def get(self, verb: str, default: Any = None) -> Any:
@@ -159,11 +159,11 @@ class Verbs(TyperGroup):
         write_examples(formatter, "")
 
     def invoke(self, ctx: Any) -> Any:
-        common.reset()
+        common_options.reset()
         arguments = (*getattr(ctx, "_protected_args", ()), *ctx.args)
         as_json = "--json" in arguments
         try:
-            common.show_log()
+            common_options.show_log()
             show_transfers()
             refuse_empty(arguments)
             return super().invoke(ctx)

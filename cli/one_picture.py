@@ -18,12 +18,12 @@ from typing import Any
 
 import typer
 
-from padinv.cli.common import settings
+from padinv.cli.common_options import settings
 from padinv.cli.console import say, shown_as
 from padinv.cli.provenance import signer
 from padinv.runtime.batch.converting import converted
 from padinv.runtime.batch.file_identity import forget_standard_input, keep_standard_input
-from padinv.runtime.batch.origin import origin_of, read_origin
+from padinv.runtime.batch.ownership import origin_of, read_origin
 from padinv.runtime.batch.results_log import RESULTS
 from padinv.runtime.errors import InputError, OutputError, UsageError
 from padinv.runtime.files import parse_json, write_bytes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from padinv.cli.common import open_in_browser, settings
+from padinv.cli.common_options import open_in_browser, settings
 from padinv.cli.console import say
 from padinv.cli.json_output import print_json, skipped_input
 from padinv.cli.progress import Bar, progress_bar

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from padinv.cli.common import settings
+from padinv.cli.common_options import settings
 from padinv.cli.console import shown
 
 LINE_SECONDS = 10.0  # between two lines of progress where standard error is not a terminal

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from padinv.cli.common import add_options, settings
+from padinv.cli.common_options import add_options, settings
 from padinv.runtime.errors import UsageError
 
 if TYPE_CHECKING:

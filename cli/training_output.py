@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padinv.cli.common import settings
+from padinv.cli.common_options import settings
 from padinv.cli.console import say
 from padinv.cli.json_output import print_json, skipped_input
 from padinv.cli.progress import Bar, progress_bar

@@ -19,7 +19,6 @@ import torch
 
 from padinv import load_encoder, load_generator
 from padinv.checkpoints.native import generator_hash, save_encoder, save_generator
-from padinv.data import Pictures, to_float
 from padinv.models.encoder import Encoder
 from padinv.picture_sources import open_pictures
 from padinv.training.generator.latent_span import (
@@ -29,6 +28,7 @@ from padinv.training.generator.latent_span import (
     span_generator,
     span_of,
 )
+from padinv.training.pictures import Pictures, to_float
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from padinv.cli import options as opt
-from padinv.cli.common import open_in_browser, settings
+from padinv.cli.common_options import open_in_browser, settings
 from padinv.cli.console import say
 from padinv.cli.json_output import print_json, skipped_input
 from padinv.cli.progress import progress_bar

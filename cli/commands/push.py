@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from padinv.cli import options as opt
-from padinv.cli.common import settings
+from padinv.cli.common_options import settings
 from padinv.cli.console import say
 from padinv.cli.hub_progress import megabytes
 from padinv.cli.json_output import print_json

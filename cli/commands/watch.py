@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from padinv.cli import options as opt
-from padinv.cli.common import settings
+from padinv.cli.common_options import settings
 from padinv.cli.console import say
 from padinv.cli.option_groups import grouped
 from padinv.cli.provenance import marking

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from padinv.data import to_float, to_uint8
 from padinv.losses.objective import loss_image
 from padinv.models.encoder import Encoder, encode_images
 from padinv.models.generator import Generator
@@ -17,6 +16,7 @@ from padinv.models.passes import Latents, run_passes
 from padinv.picture_sources import PictureSource
 from padinv.runtime.errors import InputError
 from padinv.runtime.files import atomic_path
+from padinv.training.pictures import to_float, to_uint8
 
 CHUNK = 16  # images in a forward pass
 

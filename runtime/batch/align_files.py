@@ -17,7 +17,7 @@ from PIL import Image
 from padinv.runtime.alignment.aligner import Aligner, cut
 from padinv.runtime.batch import engine
 from padinv.runtime.batch.find_inputs import Found
-from padinv.runtime.batch.origin import image_bytes
+from padinv.runtime.batch.ownership import image_bytes
 from padinv.runtime.batch.results_log import ResultsLog
 from padinv.runtime.batch.sources import Source
 from padinv.runtime.errors import InputError, OutputError

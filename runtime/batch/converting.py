@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from padinv.runtime.batch.invert_files import FORMATS
-from padinv.runtime.batch.origin import image_bytes, origin_of, seal
+from padinv.runtime.batch.ownership import image_bytes, origin_of, seal
 from padinv.runtime.provenance.containers import with_xmp, xmp_of
 from padinv.runtime.provenance.record import COMPOSITE, source_type_of
 

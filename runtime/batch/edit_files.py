@@ -13,7 +13,7 @@ import numpy as np
 from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
 from padinv.runtime.batch import engine
 from padinv.runtime.batch.invert_files import inversion_bytes
-from padinv.runtime.batch.origin import Origin, image_bytes
+from padinv.runtime.batch.ownership import Origin, image_bytes
 from padinv.runtime.batch.photo import PHOTO, photo_bytes
 from padinv.runtime.batch.results_log import ResultsLog
 from padinv.runtime.batch.sources import Loaded, Reader, Source, photo_path, photo_transform

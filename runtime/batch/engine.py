@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol, overload
 
-from padinv.runtime.batch.origin import Origin, origin_part, seal
+from padinv.runtime.batch.ownership import Origin, origin_part, seal
 from padinv.runtime.batch.record_index import Record
 from padinv.runtime.batch.results_log import ResultsLog, new_record
 from padinv.runtime.errors import ExitCode, InputError, MismatchError, UsageError, exit_code, is_out_of_memory

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from padinv.runtime.batch import engine
 from padinv.runtime.batch.invert_files import inversion_bytes
-from padinv.runtime.batch.origin import image_bytes
+from padinv.runtime.batch.ownership import image_bytes
 from padinv.runtime.batch.result_names import distinct_names
 from padinv.runtime.batch.results_log import ResultsLog
 from padinv.runtime.batch.sources import Source

@@ -11,7 +11,7 @@ import numpy as np
 
 from padinv.runtime.batch import engine
 from padinv.runtime.batch.invert_files import inversion_bytes
-from padinv.runtime.batch.origin import Origin, exif, image_bytes
+from padinv.runtime.batch.ownership import Origin, exif, image_bytes
 from padinv.runtime.batch.result_names import joined_name
 from padinv.runtime.batch.results_log import ResultsLog
 from padinv.runtime.batch.sources import Loaded, Reader, Source

@@ -18,7 +18,7 @@ from padinv.runtime.alignment.paste_back import DEFAULT_FEATHER
 from padinv.runtime.batch.engine import Event, Product, Skipped, Task, run
 from padinv.runtime.batch.file_identity import identity_of
 from padinv.runtime.batch.find_inputs import Found
-from padinv.runtime.batch.origin import Origin, image_bytes
+from padinv.runtime.batch.ownership import Origin, image_bytes
 from padinv.runtime.batch.photo import PHOTO, photo_bytes
 from padinv.runtime.batch.results_log import ResultsLog
 from padinv.runtime.errors import InputError, OutputError, UsageError

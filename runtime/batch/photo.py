@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from padinv.runtime.alignment.paste_back import paste_back, read_photo
-from padinv.runtime.batch.origin import Origin, image_bytes
+from padinv.runtime.batch.ownership import Origin, image_bytes
 
 PHOTO = ".photo.png"
 

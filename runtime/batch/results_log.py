@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padinv.runtime.batch.origin import Origin, read_origin
+from padinv.runtime.batch.ownership import Origin, read_origin
 from padinv.runtime.batch.record_index import Entry, Record, RecordIndex
 from padinv.runtime.errors import OutputError
 from padinv.runtime.files import atomic_path, parse_json, sweep

@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from padinv.runtime.batch.origin import origin_of
+from padinv.runtime.batch.ownership import origin_of
 from padinv.runtime.errors import InputError
 from padinv.runtime.files import read_regular
 from padinv.runtime.images import MAX_FILE_BYTES, sniff

@@ -9,7 +9,7 @@ import numpy as np
 
 from padinv.runtime.alignment.paste_back import paste_back, read_photo
 from padinv.runtime.batch import engine
-from padinv.runtime.batch.origin import Origin, image_bytes
+from padinv.runtime.batch.ownership import Origin, image_bytes
 from padinv.runtime.video.clip import Frame
 from padinv.runtime.video.edited_squares import EditedSquares, Samples
 from padinv.runtime.video.frame_folder import FrameFolder

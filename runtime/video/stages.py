@@ -20,7 +20,7 @@ from PIL import Image
 from padinv.runtime.alignment.aligner import cut
 from padinv.runtime.batch import engine
 from padinv.runtime.batch.invert_files import inversion_bytes
-from padinv.runtime.batch.origin import Origin, image_bytes
+from padinv.runtime.batch.ownership import Origin, image_bytes
 from padinv.runtime.errors import InputError
 from padinv.runtime.files import parse_json, read_regular
 from padinv.runtime.images import read_image, to_float, to_uint8

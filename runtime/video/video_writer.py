@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from padinv.runtime.batch.engine import Task
-from padinv.runtime.batch.origin import seal_file
+from padinv.runtime.batch.ownership import seal_file
 from padinv.runtime.errors import OutputError
 from padinv.runtime.files import atomic_path
 from padinv.runtime.provenance.record import Provenance

@@ -12,8 +12,8 @@ def main() -> None:
     import torch
     import torch.distributed as dist
 
-    from padinv.data import Pictures, StepBatches, batches
     from padinv.picture_sources import open_pictures
+    from padinv.training.pictures import Pictures, StepBatches, batches
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo")

@@ -27,13 +27,13 @@ from hypothesis import strategies as st
 from picture_containers import SUFFIX, WRITERS, write_folder, write_lmdb, write_parquet, write_tar_shards, write_zip
 from tiny_training import picture_bytes
 
-from padinv.data import Pictures, StepBatches, batches
 from padinv.picture_sources import open_pictures
 from padinv.picture_sources.opening import expand_braces
 from padinv.picture_sources.packed_names import PackedNames
 from padinv.picture_sources.source import evenly
 from padinv.picture_sources.tar_shards import tar_members
 from padinv.runtime.errors import InputError
+from padinv.training.pictures import Pictures, StepBatches, batches
 
 NAMES = [f"{k // 5:05d}/img{k * 7 % 13:08d}.png" for k in range(13)]  # not in order
 

@@ -126,7 +126,7 @@ def test_random_draws_inside_a_step_resume_too(options: RunOptions, monkeypatch:
 def test_training_learns(options: RunOptions, tmp_path: Path) -> None:
     """Overfitting a few samples of the generator itself brings the loss well below the average picture's."""
     generator = load_generator(options.generator)
-    from padinv.data import to_image
+    from padinv.training.pictures import to_image
 
     folder = tmp_path / "samples"
     folder.mkdir()
@@ -161,8 +161,8 @@ def test_the_run_folder_holds_what_is_promised(options: RunOptions) -> None:
     generator = load_generator(options.out / "generator.safetensors")
     assert torch.equal(encoder.w_avg, generator.w_avg)
     # The figure in the log is what anyone gets who loads the two files.
-    from padinv.data import Pictures
     from padinv.picture_sources import open_pictures
+    from padinv.training.pictures import Pictures
     from padinv.training.validation import evaluate
 
     pictures = Pictures(open_pictures(options.data), 32)

@@ -16,13 +16,13 @@ import torch
 from picture_containers import SUFFIX, WRITERS
 from tiny_training import SPEC, picture_bytes, small_widths, write_generator, write_pictures
 
-from padinv.data import Pictures
 from padinv.runtime import files
 from padinv.training.encoder.config import TrainConfig
 from padinv.training.encoder.run import RunOptions, Training
 from padinv.training.generator.config import GanConfig
 from padinv.training.generator.run import GeneratorRunOptions, GeneratorTraining
 from padinv.training.loop import Outcome
+from padinv.training.pictures import Pictures
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed training is a forked process")
 KILLED = -signal.SIGKILL

@@ -15,13 +15,13 @@ from tiny_training import SPEC, write_generator, write_pictures
 from torch import Tensor, nn
 
 from padinv.checkpoints import load_generator
-from padinv.data import Pictures, StepBatches, to_float
 from padinv.losses.adversarial import discriminator_loss, gradient_penalty
 from padinv.losses.latent import latent_norm
 from padinv.losses.pixel import pixel_loss
 from padinv.models.encoder import Encoder, EncoderConfig
 from padinv.picture_sources import open_pictures
 from padinv.training.generator.discriminator_init import discriminator_for
+from padinv.training.pictures import Pictures, StepBatches, to_float
 
 BATCH, PROCESSES, SEED = 4, 2, 7
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from padinv.runtime.batch.engine import Product, Task, run
-from padinv.runtime.batch.origin import Origin
+from padinv.runtime.batch.ownership import Origin
 from padinv.runtime.batch.results_log import ResultsLog
 
 COUNT = 40

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from signing_certificate import NAME, write_certificate
 
-from padinv.runtime.batch.origin import Origin, image_bytes, origin_of, seal
+from padinv.runtime.batch.ownership import Origin, image_bytes, origin_of, seal
 from padinv.runtime.errors import MissingPackageError, UsageError
 from padinv.runtime.provenance.command_text import Command, names_only
 from padinv.runtime.provenance.containers import has_c2pa, with_xmp, without_c2pa, xmp_of

@@ -18,7 +18,7 @@ from padinv.runtime import Model
 from padinv.runtime.batch.engine import Done, Kept, Outcome, Product, Skipped, Task, run
 from padinv.runtime.batch.find_inputs import gather
 from padinv.runtime.batch.invert_files import Options, invert_files
-from padinv.runtime.batch.origin import Origin, image_bytes, origin_of, seal
+from padinv.runtime.batch.ownership import Origin, image_bytes, origin_of, seal
 from padinv.runtime.batch.result_names import MAX_NAME_BYTES, distinct_names, joined_name
 from padinv.runtime.batch.results_log import ResultsLog, new_record
 from padinv.runtime.editing.direction import Direction

@@ -20,7 +20,6 @@ from padinv import __version__
 from padinv.checkpoints import generator_hash, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints.compact_bundle import is_bundle
 from padinv.checkpoints.native import read_header, save_encoder_state, save_generator
-from padinv.data import CACHE_BYTES, Pictures, StepBatches, batches, size_hint
 from padinv.losses.border import patch_side
 from padinv.models.discriminator import Discriminator
 from padinv.models.encoder import shared_weights
@@ -38,6 +37,7 @@ from padinv.training.launch import check_compile, check_launcher_settings, make_
 from padinv.training.loop import Outcome, run_loop
 from padinv.training.memory_estimate import MemoryEstimate, estimate_memory
 from padinv.training.metric_log import MetricLog
+from padinv.training.pictures import CACHE_BYTES, Pictures, StepBatches, batches, size_hint
 from padinv.training.reporter import Reporter, Silent
 from padinv.training.run_folder import RunFolder
 from padinv.training.signals import StopRequest

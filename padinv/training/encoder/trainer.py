@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from padinv.data import to_float
 from padinv.losses.adversarial import discriminator_loss, encoder_adversarial_loss, gradient_penalty, lazy_weight
 from padinv.losses.border import border_patches, patch_side
 from padinv.losses.objective import Objective, loss_image
@@ -25,6 +24,7 @@ from padinv.runtime.errors import MismatchError, PadInvError, UsageError
 from padinv.training.activation_checkpointing import checkpoint_blocks, encoder_blocks
 from padinv.training.encoder.config import TrainConfig
 from padinv.training.encoder.disturbed_padding import disturb_padding, keep_padding
+from padinv.training.pictures import to_float
 from padinv.training.weight_average import WeightAverage, ramped_decay
 
 

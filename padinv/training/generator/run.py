@@ -15,7 +15,6 @@ from padinv import __version__
 from padinv.checkpoints import load_generator, save_generator
 from padinv.checkpoints.compact_bundle import is_bundle
 from padinv.checkpoints.native import read_header
-from padinv.data import Pictures, to_image
 from padinv.models.discriminator import Discriminator
 from padinv.picture_sources import PictureSource, open_pictures
 from padinv.runtime.errors import InputError, MismatchError
@@ -24,6 +23,7 @@ from padinv.training.generator.config import GanConfig
 from padinv.training.generator.trainer import GanTrainer
 from padinv.training.loop import Cadence, Outcome, run_loop
 from padinv.training.metric_log import MetricLog
+from padinv.training.pictures import Pictures, to_image
 from padinv.training.reporter import Reporter, Silent
 from padinv.training.run_folder import RunFolder
 from padinv.training.signals import StopRequest

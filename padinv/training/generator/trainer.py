@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padinv.data import to_float
 from padinv.losses.adversarial import discriminator_loss, encoder_adversarial_loss, gradient_penalty, lazy_weight
 from padinv.models.discriminator import Discriminator
 from padinv.models.generator import Generator
@@ -28,6 +27,7 @@ from padinv.training.encoder.trainer import DivergenceError
 from padinv.training.generator.balance import Balance
 from padinv.training.generator.config import GanConfig
 from padinv.training.generator.reconstruction import Autoencoding
+from padinv.training.pictures import to_float
 from padinv.training.weight_average import WeightAverage, half_life_decay
 
 JUDGE_FIRST = 3_200  # images that a new discriminator learns from before a finished generator listens to it

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_training import picture_bytes, write_pictures
 
-from padinv.data import Pictures, StepBatches, batches, to_float, to_image
 from padinv.picture_sources import PictureSource, open_pictures, printable
 from padinv.runtime.errors import InputError
+from padinv.training.pictures import Pictures, StepBatches, batches, to_float, to_image
 
 
 @pytest.fixture
