@@ -334,12 +334,12 @@ def test_speed_and_waiting_stand_in_a_file_of_their_own(options: RunOptions) -> 
 def test_images_much_larger_than_needed_are_said_before_they_starve_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from padinv import data
+    from padinv.training import pictures
 
     source = open_pictures(write_pictures(tmp_path / "d.zip"))
-    assert data.size_hint(source, 8) is None  # they fit in memory, and are decoded once
-    monkeypatch.setattr(data, "CACHE_BYTES", 0)
-    assert "have 32 px and the model reads 8" in str(data.size_hint(source, 8))
-    assert "padinv dataset" in str(data.size_hint(source, 8))
-    assert data.size_hint(source, 24) is None
-    assert "have 32 px and the model reads 64, so they are enlarged" in str(data.size_hint(source, 64))
+    assert pictures.size_hint(source, 8) is None  # they fit in memory, and are decoded once
+    monkeypatch.setattr(pictures, "CACHE_BYTES", 0)
+    assert "have 32 px and the model reads 8" in str(pictures.size_hint(source, 8))
+    assert "padinv dataset" in str(pictures.size_hint(source, 8))
+    assert pictures.size_hint(source, 24) is None
+    assert "have 32 px and the model reads 64, so they are enlarged" in str(pictures.size_hint(source, 64))
