@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,30 @@ def import_openvino() -> Any:
         BackendError: it is not installed, or does not import.
     """
     try:
-        import openvino
+        with _no_telemetry():
+            import openvino
     except ModuleNotFoundError as error:
         raise BackendError(f"openvino is not installed; install it with: {_INSTALL}") from error
     except (ImportError, OSError) as error:
         raise BackendError(f"openvino does not import ({_line(error)}); reinstall it with: {_INSTALL}") from error
     return openvino
+
+
+@contextlib.contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Hide `openvino_telemetry` while openvino is imported: it would report that to a server, from another process.
+
+    openvino has a stand-in of its own for machines on which that package is not installed.
+    """
+    name = "openvino_telemetry"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # importing it now raises ModuleNotFoundError
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)
 
 
 class OpenVinoSession:
