@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from edits_data import Faces, parser, table
+from edits_data import RESULTS, Faces, Page, parser, table
 
 from padinv.runtime import Model, blend, style_mixing
 
@@ -84,11 +84,13 @@ def main() -> None:
     head = ["picture", "MSE of the features to A", "MSE of the surround to B"]
     head += ["LPIPS of the features to A", "LPIPS of the surround to B"] if lpips else []
     means = {name: np.mean(values, axis=0) for name, values in sums.items()}
-    print(table(head, [[name, *map(float, values)] for name, values in means.items()]))
+    page = Page(RESULTS / f"edits_blend_{model.bundle.name}.md", "Blends", model)
+    page.add(f"{given.pairs} pairs of `{given.faces.name}`. Smaller is closer.\n")
+    page.add(table(head, [[name, *map(float, values)] for name, values in means.items()]))
     for other in (name for name in means if "style mixing" in name):
         closer = (np.asarray(sums["blend"]) < np.asarray(sums[other])).mean(axis=0)
         said = "; ".join(f"{label} {value:.0%}" for label, value in zip(head[1:], closer, strict=True))
-        print(f"\nthe blend is closer than {other} in this share of {given.pairs} pairs: {said}")
+        page.add(f"\nthe blend is closer than {other} in this share of {given.pairs} pairs: {said}")
     if given.json:
         numbers = {name: values.tolist() for name, values in means.items()}
         given.json.write_text(

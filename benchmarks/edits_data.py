@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from padinv.runtime.benchmark.machine import this_machine
 from padinv.runtime.images import prepare, to_float
+from padinv.runtime.model import Model
 
 
 def parser(text: str) -> argparse.ArgumentParser:
@@ -22,6 +25,30 @@ def parser(text: str) -> argparse.ArgumentParser:
     result.add_argument("--threads", type=int, help="threads of the model")
     result.add_argument("--json", type=Path, help="also write the numbers here")
     return result
+
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Page:
+    """A result file that is written as it grows."""
+
+    def __init__(self, path: Path, title: str, model: Model) -> None:
+        self._path = path
+        script = Path(sys.argv[0]).name
+        self._lines = [
+            f"# {title}, {model.bundle.name}",
+            "",
+            f"`benchmarks/{script}`; {this_machine().processor}; generator {model.generator_hash[:12]}, bundle",
+            f"{model.bundle.fingerprint[:12]}.",
+            "",
+        ]
+
+    def add(self, text: str) -> None:
+        """Print and keep more text."""
+        print(text, flush=True)
+        self._lines.append(text)
+        self._path.write_text("\n".join(self._lines) + "\n", encoding="utf-8")
 
 
 class Faces:

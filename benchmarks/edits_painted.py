@@ -7,9 +7,10 @@ each B, and compared with painted B where painting changed it ("error inside": m
 [-1, 1]) and with the unedited reconstruction elsewhere ("drift outside"). The total is the sum of both over the whole
 picture. `auto` sees the pair alone; it is right where the space it names has the smaller total over the 200 faces.
 
-Rows: no edit (the reconstruction of B), the edit in latents alone, in padding alone, in both, what `auto` chose for
-each pair, the mean of all pairs in each space, the reconstruction of painted B (what the model can show at all), and,
-with --wplus, the edit of an encoder without padding.
+Rows: no edit (the reconstruction of B), the edit in latents alone, in padding alone, in both, in the spatial code
+alone where the model has one, what `auto` chose for each pair, the mean of all pairs in each space, the reconstruction
+of painted B (what the model can show at all), and, with --wplus, the edit of an encoder without padding. Writes
+results/edits_painted_MODEL.md as far as it has come.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edits_data import Faces, parser, table
+from edits_data import RESULTS, Faces, Page, parser, table
 
 from padinv.reproduce.painted import ATTRIBUTES, paint
-from padinv.runtime import Model, apply, difference
+from padinv.runtime import Inversion, Model, apply, difference
 from padinv.runtime.editing import auto_space as auto
+from padinv.runtime.editing.direction import Direction
 from padinv.runtime.editing.pair_change import changed_region
+from padinv.runtime.editing.pair_detail import detail_difference
 
 
 class Sums:
@@ -49,6 +52,34 @@ class Sums:
         return [self.inside / self.faces, self.outside / self.faces, self.total / self.faces]
 
 
+MOVED = {
+    auto.SPATIAL: "padding"
+}  # the space in which the direction of a candidate is applied, where it has another name
+
+
+def details_of(model: Model, inversions: Inversion, a: np.ndarray, painted: np.ndarray) -> list[Direction]:
+    """Each pair's change in the spatial code alone; none for a model without one."""
+    if not model.spec.spatial_resolutions:
+        return []
+    regions = [changed_region(one, other) for one, other in zip(a, painted, strict=True)]
+    return [
+        detail_difference(model, inversions[k], painted[k : k + 1], regions[k : k + 1]) for k in range(len(inversions))
+    ]
+
+
+def mean_direction(directions: list[Direction]) -> Direction:
+    """Of directions in the spatial code alone."""
+    arrays = [one.arrays() for one in directions]
+    mean = {name: np.mean([one[name] for one in arrays], axis=0) for name in arrays[0]}
+    return Direction.from_arrays(mean, directions[0].generator_hash)
+
+
+def candidates(direction: Direction, detail: Direction | None) -> dict[str, Direction]:
+    """Space -> what is applied there."""
+    found = dict.fromkeys(("latent", "padding", "both"), direction)
+    return found if detail is None else {**found, auto.SPATIAL: detail}
+
+
 def measure(
     model: Model,
     wplus: Model | None,
@@ -70,12 +101,14 @@ def measure(
     inv_a, inv_painted, inv_b = model.encode(a), model.encode(painted_a), model.encode(b)
     plain = model.generate_for_encoder(inv_b)
     rows.setdefault("no edit", Sums()).add(plain, true, plain, regions)
+    details = details_of(model, inv_a, a, painted_a)
     for k in range(pairs):
         direction = difference(inv_a[k], inv_painted[k])
-        choice = auto.choose_space(model, inv_a[k], inv_painted[k], a[k], painted_a[k], faces=drawn).space
+        trial = auto.Trial(model, a[k], painted_a[k], faces=drawn)
+        choice = trial.choose_space(direction, details[k] if details else None).space
         totals = {}
-        for space in ("latent", "padding", "both"):
-            made = model.generate_for_encoder(apply(inv_b, direction, space))  # type: ignore[arg-type]
+        for space, one in candidates(direction, details[k] if details else None).items():
+            made = model.generate_for_encoder(apply(inv_b, one, MOVED.get(space, space)))  # type: ignore[arg-type]
             alone = Sums()
             alone.add(made, true, plain, regions)
             totals[space] = alone.total
@@ -83,10 +116,10 @@ def measure(
             if space == choice:
                 rows.setdefault("auto", Sums()).add(made, true, plain, regions)
         chosen.append(choice)
-        better.append(min(("latent", "padding"), key=totals.__getitem__))
-    mean = difference(inv_a, inv_painted)
-    for space in ("latent", "padding", "both"):
-        made = model.generate_for_encoder(apply(inv_b, mean, space))  # type: ignore[arg-type]
+        better.append(min((space for space in totals if space != "both"), key=totals.__getitem__))
+    mean = mean_direction(details) if details else None
+    for space, one in candidates(difference(inv_a, inv_painted), mean).items():
+        made = model.generate_for_encoder(apply(inv_b, one, MOVED.get(space, space)))  # type: ignore[arg-type]
         rows.setdefault(f"mean of {pairs} pairs, {space}", Sums()).add(made, true, plain, regions)
     seen = model.generate_for_encoder(model.encode(true))
     rows.setdefault("reconstruction of the painted picture", Sums()).add(seen, true, plain, regions)
@@ -118,12 +151,15 @@ def main() -> None:
     wplus = None if given.wplus is None else Model.load(given.wplus, threads=given.threads)
     faces, drawn = Faces(given.faces, model.spec.image_size), auto.Faces.generated(model)
     results = []
+    page = Page(RESULTS / f"edits_painted_{model.bundle.name}.md", "Painted edits", model)
+    page.add(f"{given.pairs} pairs, {given.targets} other faces of `{given.faces.name}`. Times: relative to no edit.")
     for attribute in given.attributes:
         result = measure(model, wplus, drawn, faces, attribute, given.first, given.pairs, given.targets)
         results.append(result)
-        print(f"\n**{attribute}**: `auto` is right for {result['agree']} of {given.pairs} pairs\n")
-        rows = [[name, *values] for name, values in result["rows"].items()]
-        print(table(["edit", "error inside", "drift outside", "total"], rows), flush=True)
+        page.add(f"\n**{attribute}**: `auto` is right for {result['agree']} of {given.pairs} pairs\n")
+        nothing = result["rows"]["no edit"][0]
+        rows = [[name, values[0], f"{values[0] / nothing:.2f}", *values[1:]] for name, values in result["rows"].items()]
+        page.add(table(["edit", "error inside", "times", "drift outside", "total"], rows))
     if given.json:
         given.json.write_text(json.dumps({"model": model.bundle.manifest["name"], "results": results}, indent=1))
 

@@ -15,7 +15,7 @@ import json
 from typing import Any
 
 import numpy as np
-from edits_data import Faces, parser, table
+from edits_data import RESULTS, Faces, Page, parser, table
 
 from padinv.reproduce.painted import ATTRIBUTES, SPATIAL
 from padinv.reproduce.table3 import PAPER, factor, measure_pair
@@ -57,7 +57,9 @@ def main() -> None:
         "attribute", "kind", "MSE_p", "MSE_s", "factor", "MSE_p, ten pairs", "MSE_s, ten pairs", "factor, ten pairs",
         "factor inside", "moves more", "paper's factor",
     ]  # fmt: skip
-    print(table(head, rows))
+    page = Page(RESULTS / f"edits_table3_{model.bundle.name}.md", "Table 3 of the paper", model)
+    page.add(f"{given.targets} other faces of `{given.faces.name}`. The factor is MSE_p : MSE_s.\n")
+    page.add(table(head, rows))
     if given.json:
         given.json.write_text(json.dumps({"model": model.bundle.manifest["name"], "results": results}, indent=1))
 

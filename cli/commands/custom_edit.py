@@ -66,7 +66,8 @@ def command(
         PairSpace,
         typer.Option(
             "--space",
-            help="Where the edit is made; auto decides by what each does to other faces; each also makes all of them.",
+            help="Where the edit is made; spatial: in the spatial code alone, for what is added to a face; auto "
+            "decides by what each does to other faces; each also makes all of them.",
         ),
     ] = "auto",
     strength: Annotated[
@@ -95,10 +96,10 @@ def command(
     """Apply the edit shown by one before/after pair to other images (section 4.4 of the paper).
 
     The difference between the inversions of A and A' is added to every target: of the padding for what changes form,
-    of the latents for what changes style. --space auto tries both on faces that the generator draws, and takes the one
-    that makes more of the change there and disturbs less around it. --space each writes NAME.padding.png,
-    NAME.latent.png and NAME.both.png as well (Fig. 9 of the paper). --vs does the same with a second model, for example
-    with an encoder without padding (Fig. 10).
+    of the latents for what changes style, or of the spatial code alone for what is added (glasses). --space auto tries
+    them on faces that the generator draws, and takes the one that makes more of the change there and disturbs less
+    around it. --space each writes NAME.padding.png, NAME.latent.png and NAME.both.png as well (Fig. 9 of the paper).
+    --vs does the same with a second model, for example an encoder without padding (Fig. 10).
     """
     with EventPrinter(as_json=how.as_json) as show:
         result = custom_edit_folder(

@@ -22,9 +22,11 @@ from padinv.runtime.model import DEFAULT_BATCH, Model
 CANDIDATES: tuple[Space, ...] = ("padding", "latent")
 FACES = 12  # with 32 of them the choice is right as often, with 4 a little less
 TRUNCATION = 0.7  # faces as they are, and none of the odd ones
-STEPS = FACES * (2 + len(CANDIDATES))  # pictures that are generated for the choice of the space
+SPATIAL = "spatial"  # the third candidate, where a model has a spatial code: see `pair_detail`
+STEPS = FACES * (2 + len(CANDIDATES))  # pictures that are generated for the choice of the space; FACES more for a third
 STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 STRENGTH_STEPS = FACES * len(STRENGTHS)  # pictures that the choice of the strength takes besides
+_LABELS = {SPATIAL: "the spatial code"}
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,12 @@ class Evidence:
     def sentence(self) -> str:
         """For people: both scores and the choice."""
         parts = [
-            f"{space} reproduces {score.reproduced:.0%} of the change and disturbs {score.disturbed:.0%} around it"
+            f"{_LABELS.get(space, space)} reproduces {score.reproduced:.0%} of the change and disturbs "
+            f"{score.disturbed:.0%} around it"
             for space, score in self.scores.items()
         ]
         doubt = "" if self.helps else " (warning: on other faces, neither edit is closer to the target than no edit)"
-        return f"on other faces, {'; '.join(parts)}; chosen: {self.space}{doubt}"
+        return f"on other faces, {'; '.join(parts)}; chosen: {_LABELS.get(self.space, self.space)}{doubt}"
 
 
 @dataclass(frozen=True)
@@ -154,9 +157,11 @@ class Trial:
         left = float((self.region * np.square(made - self.wanted)).sum()) / self.whole
         return Score(1 - left, float((self.outside * np.square(made)).sum()) / self.whole)
 
-    def choose_space(self, direction: Direction) -> Evidence:
-        """Score both spaces at a strength of 1."""
+    def choose_space(self, direction: Direction, detail: Direction | None = None) -> Evidence:
+        """Score both spaces at a strength of 1, and `detail`, the change in the spatial code alone, if there is one."""
         scores: dict[str, Score] = {space: self.score(direction, space) for space in CANDIDATES}
+        if detail is not None:
+            scores[SPATIAL] = self.score(detail, "padding")
         return Evidence(scores, float(self.region.mean()), self.change.displacement is not None)
 
     def choose_strength(self, direction: Direction, space: Space) -> tuple[float, dict[float, Score]]:

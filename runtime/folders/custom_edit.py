@@ -178,7 +178,9 @@ class _Measure:
         self.mask = None if mask is None else Path(mask)
 
     def __call__(self, reader: Reader, space: PairSpace) -> PairEdit:
-        self.run.tell(Started("comparing", steps(space, self.strength)))
+        self.run.tell(
+            Started("comparing", steps(space, self.strength, spatial=bool(reader.model.spec.spatial_resolutions)))
+        )
         return edit_from_pairs(
             reader,
             self.pairs,

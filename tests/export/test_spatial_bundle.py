@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_run import lively_encoder, lively_generator
 
 from padinv.checkpoints import load_encoder
@@ -14,9 +15,12 @@ from padinv.checkpoints.generator_encoder import Pair
 from padinv.export.export_bundle import Options, export_bundle
 from padinv.models.encoder import EncoderConfig, encode_images
 from padinv.runtime import Inversion, Model, apply, blend, difference, interpolate
+from padinv.runtime.editing.direction import Direction
+from padinv.runtime.editing.pair_detail import detail_difference
 from padinv.runtime.editing.region import region_of_mask
-from padinv.runtime.errors import MismatchError
-from padinv.runtime.images import average_pool
+from padinv.runtime.errors import MismatchError, UsageError
+from padinv.runtime.folders.custom_edit import custom_edit_folder
+from padinv.runtime.images import average_pool, to_uint8
 from padinv.runtime.spatial import FADE, FADE_TINT, faded, kept, with_colours
 
 SPATIAL = EncoderConfig("fast", spatial=(8,), spatial_width=6)
@@ -93,6 +97,43 @@ def test_editing_treats_it_as_part_of_the_padding(model: Model) -> None:
     both = Inversion.concat([a.without_spatial(), b])
     assert not both.spatial[8][0].any()
     np.testing.assert_array_equal(both.spatial[8][1], b.spatial[8][0])
+
+
+def test_what_a_pair_adds_goes_into_the_spatial_code_alone(model: Model) -> None:
+    a, edited = image(2), image(2)
+    edited[:, :, 8:16, 8:16] = -edited[:, :, 8:16, 8:16]
+    mask = np.zeros((32, 32))
+    mask[8:16, 8:16] = 1
+    codes = model.encode(a)
+    detail = detail_difference(model, codes, edited, [mask, mask])
+    assert not any(detail.arrays()[name].any() for name in ("wp", "const", "pad_4", "pad_8"))
+    assert not detail.spatial[8][-3:].any(), "colours stay, so that nothing fades"
+    wanted = (model.with_spatial(codes, edited).spatial[8] - codes.spatial[8])[:, :-3].mean(axis=0)
+    np.testing.assert_allclose(detail.spatial[8][:-3, 2:4, 2:4], wanted[:, 2:4, 2:4], atol=1e-6)
+    outside = detail.spatial[8].copy()
+    outside[:, 2:4, 2:4] = 0
+    assert wanted[:, 2:4, 2:4].any()
+    assert not outside.any()
+    with pytest.raises(UsageError, match="no spatial code"):
+        detail_difference(model, codes.without_spatial(), edited, [mask, mask])
+
+
+def test_auto_tries_the_spatial_code(model: Model, tmp_path: Path) -> None:
+    names = [tmp_path / name for name in ("a.png", "b.png")]
+    pixels = to_uint8(image(1))[0]
+    Image.fromarray(pixels).save(names[0])
+    pixels[8:16, 8:16] = 255 - pixels[8:16, 8:16]
+    Image.fromarray(pixels).save(names[1])
+    call: dict = {"model": model, "align": "never", "out": tmp_path / "out", "sheet": False}
+    found = custom_edit_folder([tuple(names)], [names[0]], space="each", **call)
+    assert found.edit.evidence is not None
+    assert set(found.edit.evidence.scores) == {"padding", "latent", "spatial"}
+    assert "the spatial code reproduces" in found.edit.sentence
+    alone = custom_edit_folder([tuple(names)], [], space="spatial", save=tmp_path / "d.safetensors", **call).edit
+    saved = Direction.load(tmp_path / "d.safetensors")
+    assert saved.space == alone.space == "padding"
+    assert not saved.wp.any()
+    assert saved.spatial[8].any()
 
 
 def average(image: np.ndarray) -> np.ndarray:
