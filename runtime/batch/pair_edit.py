@@ -200,7 +200,7 @@ def _detail(
     if not model.spec.spatial_resolutions or not before.spatial:
         return None
     limit = None if mask is None else read_mask(mask, loaded[0][0], model.spec.image_size)
-    regions = [changed_region(*pair, limit) for pair in views]
+    regions = [changed_region(a, edited, limit) for a, edited in views]
     return detail_difference(model, before, np.stack([edited for _, edited in views]), regions)
 
 
