@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import socket
 import threading
@@ -17,8 +18,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from padinv.runtime.errors import OutputError
 from padinv.runtime.server.gate import App
 from padinv.runtime.server.limits import Limits
-
-STOP_SECONDS = 60  # requests that were accepted get this long to finish
 
 
 def protocol_with_deadline(seconds: float) -> type[H11Protocol]:
@@ -126,7 +125,8 @@ def make_server(app: App, limits: Limits, on_started: Callable[[], None] | None 
         proxy_headers=False,
         limit_concurrency=limits.connections,
         timeout_keep_alive=int(max(1, min(limits.head_seconds, 5))),
-        timeout_graceful_shutdown=STOP_SECONDS,
+        # Every request that was accepted is answered within its own limits; no shorter one may cut it off.
+        timeout_graceful_shutdown=math.ceil(limits.body_seconds + limits.answer_seconds),
         h11_max_incomplete_event_size=1 << 15,
     )
     return Server(config, on_started)

@@ -149,6 +149,12 @@ main.main()
         process.communicate()
 
 
+def test_stopping_never_cuts_off_what_its_own_limits_allow() -> None:
+    limits = Limits(body_seconds=20.5, answer_seconds=300)
+    app: Any = None
+    assert make_server(app, limits).config.timeout_graceful_shutdown == 321
+
+
 def test_an_address_in_use_is_one_sentence(tiny_bundle: Path, run_cli: Callable[..., Any]) -> None:
     with open_socket("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
