@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -249,7 +250,10 @@ def main() -> None:
 
     show(f"# {title} of {model.bundle.name}", "")
     show(f"`benchmarks/refinement.py`: the first {len(x)} photographs of `{given.data.name}`, float32. {where};")
-    show(f"generator {model.generator_hash[:12]}, bundle {model.bundle.fingerprint[:12]}.", "")
+    show(f"generator {model.generator_hash[:12]}, bundle {model.bundle.fingerprint[:12]}.")
+    if os.getloadavg()[0] > given.threads + 1:
+        show("Other programs ran meanwhile, so that seconds are no measure.")
+    show("")
     if given.passes is not None:
         lpips = LPIPS("squeeze", given.lpips_weights)
         show(*passes_rows(model, x, lpips, given.identity_weights))
