@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from padinv.runtime.errors import MismatchError
@@ -62,10 +64,16 @@ def _pair(x: np.ndarray, y: np.ndarray, clamp: bool = True) -> tuple[np.ndarray,
 
 def _blur(x: np.ndarray) -> np.ndarray:
     """Separable Gaussian window over the last two axes, without borders: [..., H, W] -> [..., H-10, W-10]."""
+    result: np.ndarray = _window(x.shape[-2]) @ x @ _window(x.shape[-1]).T
+    return result
+
+
+@cache
+def _window(size: int) -> np.ndarray:
+    """The window at every position of a line: [size - 10, size]. Matrix products take half the time of sums."""
     positions = np.arange(-_RADIUS, _RADIUS + 1)
     window = np.exp(-0.5 * (positions / _SIGMA) ** 2)
-    window /= window.sum()
-    h, w = x.shape[-2] - 2 * _RADIUS, x.shape[-1] - 2 * _RADIUS
-    rows = sum(weight * x[..., i : i + h, :] for i, weight in enumerate(window))
-    result: np.ndarray = sum(weight * rows[..., i : i + w] for i, weight in enumerate(window))  # type: ignore[return-value]
-    return result
+    matrix = np.zeros((size - 2 * _RADIUS, size))
+    for i, row in enumerate(matrix):
+        row[i : i + len(window)] = window / window.sum()
+    return matrix
