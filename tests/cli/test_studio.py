@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,8 @@ def test_another_address_is_warned_about_and_a_missing_package_named(
 ) -> None:
     from padinv.cli import server_common
 
-    monkeypatch.setattr(server_common, "run_app", lambda app, host, port, limits, announce: announce("http://x:1/"))
+    command = import_module(f"padinv.cli.commands.{verb}")
+    monkeypatch.setattr(command, "run_app", lambda app, host, port, limits, announce: announce("http://x:1/"))
     options = ["--no-browser"] if verb == "studio" else []
     result = run_cli(verb, "--model", tiny_bundle, "--host", "0.0.0.0", *options)
     assert result.code == 0
