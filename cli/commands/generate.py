@@ -31,6 +31,7 @@ def command(
     save_inversions: Annotated[
         bool, typer.Option("--save-inversions", help="Also write the latents as inversion files.")
     ] = False,
+    sheet: opt.SheetOption = True,
     overwrite: opt.OverwriteOption = False,
     as_json: opt.JsonOption = False,
 ) -> None:
@@ -50,6 +51,7 @@ def command(
             "out": out,
             "model": model,
             "batch_size": how.batch,
+            "sheet": sheet,
             "overwrite": overwrite,
             "marking": marking(model.bundle),
             "on_event": show,

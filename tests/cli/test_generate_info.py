@@ -34,13 +34,17 @@ def test_samples_are_the_model_s(generate, tiny_bundle, tmp_path):
     result = generate("--seeds", "0-2,5", "--truncation", "0.7", "--out", tmp_path / "g", "--save-inversions")
     assert result.code == 0, result.err
     names = ["seed-0000", "seed-0001", "seed-0002", "seed-0005"]
-    assert sorted(p.stem for p in (tmp_path / "g").glob("*.png")) == names
+    assert sorted(p.stem for p in (tmp_path / "g").glob("seed-*.png")) == names
+    assert read(tmp_path / "g" / "contact-sheet.png").ndim == 3
     model = Model.load(tiny_bundle)
     expected = model.generate(model.sample([5], 0.7))[0]
     assert np.abs(read(tmp_path / "g" / "seed-0005.png") - expected).max() <= 1
     rendered = generate(tmp_path / "g" / "seed-0005.safetensors", "--out", tmp_path / "r")
     assert rendered.code == 0, rendered.err
     assert np.array_equal(read(tmp_path / "r" / "seed-0005.png"), read(tmp_path / "g" / "seed-0005.png"))
+    assert not (tmp_path / "r" / "contact-sheet.png").exists()  # one picture is its own sheet
+    assert generate("--seeds", "0-1", "--out", tmp_path / "n", "--no-sheet").code == 0
+    assert not (tmp_path / "n" / "contact-sheet.png").exists()
 
 
 def test_a_second_run_keeps_and_never_overwrites(generate, tmp_path):
