@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_run import lively_encoder, lively_generator
+from tiny_training import small_widths
 
 from padinv.checkpoints import load_encoder
 from padinv.checkpoints.generator_encoder import Pair
@@ -26,16 +28,19 @@ from padinv.runtime.spatial import FADE, FADE_TINT, faded, kept, with_colours
 SPATIAL = EncoderConfig("fast", spatial=(8,), spatial_width=6)
 
 
-@pytest.fixture
-def pair() -> Pair:
-    generator = lively_generator()
-    return Pair(generator, lively_encoder(generator, SPATIAL))
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("padinv.models.fast_encoder.widths", small_widths)
+        generator = lively_generator()
+        yield Pair(generator, lively_encoder(generator, SPATIAL))
 
 
-@pytest.fixture
-def model(pair: Pair, tmp_path: Path) -> Model:
-    export_bundle(pair, tmp_path / "bundle", Options())
-    return Model.load(tmp_path / "bundle")
+@pytest.fixture(scope="module")
+def model(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    bundle = tmp_path_factory.mktemp("spatial") / "bundle"
+    export_bundle(pair, bundle, Options())
+    return Model.load(bundle)
 
 
 def image(count: int = 3, seed: int = 0) -> np.ndarray:

@@ -76,7 +76,7 @@ def test_titles_are_escaped() -> None:
         title="t",
         style="",
         heading="<i>h",
-        state="",
+        lines=["<u>"],
         figures=[],
         sections=[("<s>", [chart])],
         grids=[],
