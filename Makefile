@@ -16,7 +16,7 @@ test: $(VENV)/.installed-test browser
 	rm -rf build $(VENV)/typed
 	$(PIP) --no-deps --target $(VENV)/typed .
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p padinv
-	$(BIN)/pytest --numprocesses 3 --dist loadgroup --durations 40
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --durations 40
 
 # The studio is tested in a real Chromium. Root on Debian gets one here; elsewhere its tests are skipped, with this line.
 browser:

@@ -345,8 +345,7 @@ def test_images_that_are_not_read_are_counted_in_one_sentence(invert, pictures, 
 
 
 def test_a_model_without_a_template_warns_once_about_photographs(invert, tmp_path):
-    import skimage
-
+    skimage = pytest.importorskip("skimage", reason="needs scikit-image, whose portrait it reads")
     photo = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
     (tmp_path / "in").mkdir()
     for i in range(3):

@@ -12,14 +12,6 @@ from tiny_run import write_run
 from tiny_training import small_widths
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process: each file exports bundles of its own, which takes longest here."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
 @pytest.fixture(autouse=True)
 def _narrow_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
