@@ -309,7 +309,7 @@ def main() -> None:
             *(latency_row(name, spent) for name, spent in found.items()),
             "",
             "Each move is to another place, so that no picture comes from memory. Memory, overload and random use:",
-            "`studio_under_load.md`.",
+            "`benchmarks/studio_under_load.py`.",
             "",
             f"## Inverting {options.photos} JPEG photographs of 640 x 480 pixels",
             "",
