@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from json_document import json_document
 from PIL import Image
-from tiny_training import picture_bytes, small_widths, write_generator, write_pictures
+from tiny_training import picture_bytes, write_generator, write_pictures
 
 from padinv.checkpoints import load_encoder, load_generator
 from padinv.checkpoints.native import save_generator
@@ -35,13 +34,7 @@ TINY = TrainConfig(arch="fast", images=16, batch=4, lr=1e-3, per=0.0)
 FOUR = ("ours", "wplus", "projector", "refined")
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from picture_containers import SUFFIX, WRITERS
-from tiny_training import SPEC, picture_bytes, small_widths, write_generator, write_pictures
+from tiny_training import SPEC, picture_bytes, write_generator, write_pictures
 
 from padinv.runtime import files
 from padinv.training.encoder.config import TrainConfig
@@ -24,17 +24,11 @@ from padinv.training.generator.run import GeneratorRunOptions, GeneratorTraining
 from padinv.training.loop import Outcome
 from padinv.training.pictures import Pictures
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed training is a forked process")
+pytestmark = [
+    pytest.mark.usefixtures("small_networks"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed training is a forked process"),
+]
 KILLED = -signal.SIGKILL
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def count_writes(at: int | None, monkeypatch: pytest.MonkeyPatch) -> list[str]:

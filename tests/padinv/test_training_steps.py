@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from several_commands import __file__ as RUNNER
-from tiny_training import SPEC, small_widths, write_generator, write_pictures
+from tiny_training import SPEC, write_generator, write_pictures
 from torch import Tensor, nn
 
 from padinv.checkpoints import load_encoder, load_generator
@@ -39,12 +39,8 @@ TINY = TrainConfig(arch="fast", images=48, batch=4, lr=1e-3, per=0.0, seed=5)
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("padinv.models.fast_encoder.widths", small_widths)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _small(small_networks: None) -> Iterator[None]:
     yield
-    torch.set_num_threads(threads)
     set_arithmetic(tf32=False, deterministic=False)
 
 
